@@ -1,0 +1,86 @@
+"""Sphinx configuration. The build needs no network; every public name must appear in the API reference."""
+
+import importlib
+import inspect
+from importlib.metadata import version as distribution_version
+
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+PACKAGES = ("manifolds", "rankopt", "problems")
+
+project = "Rankopt"
+author = "Rankopt developers"
+copyright = "2026, Rankopt developers"
+release = distribution_version("rankopt")
+version = release
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "matplotlib.sphinxext.plot_directive",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+nitpicky = False
+
+autosummary_generate = True
+autosummary_imported_members = True
+autodoc_typehints = "none"  # the docstrings say it in words, with shapes
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False  # docs/_templates/autosummary/class.rst shows them in full
+
+plot_formats = [("svg", 100)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "Rankopt"
+html_context = {"default_mode": "light"}
+html_theme_options = {
+    "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "show_prev_next": False,
+}
+html_sidebars = {"index": [], "idea": []}
+html_show_sourcelink = False
+
+
+def undocumented_names(env: BuildEnvironment) -> list[str]:
+    """Public names that have no docstring or no place in the API reference, each with what it lacks."""
+    described = env.domains["py"].data["objects"]
+    missing = []
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            public, full_name = getattr(module, name), f"{package}.{name}"
+            if full_name not in described:
+                missing.append(f"{full_name} is not in docs/api")
+            if inspect.isclass(public) or inspect.isroutine(public):
+                missing += [f"{full_name}{member} has no docstring" for member in without_docstring(public)]
+    return missing
+
+
+def without_docstring(public: type) -> list[str]:
+    """Parts of a class or function that say nothing: "" for itself, ".member" for a method or property."""
+    parts = {"": public}
+    if inspect.isclass(public):
+        own = {name: getattr(public, name) for name in vars(public) if not name.startswith("_")}
+        parts |= {f".{name}": x for name, x in own.items() if inspect.isroutine(x) or isinstance(x, property)}
+    return [name for name, part in parts.items() if not inspect.getdoc(part)]
+
+
+def warn_of_undocumented_names(app: Sphinx, env: BuildEnvironment) -> None:
+    """Report what the reference misses; the build makes errors of warnings."""
+    for sentence in undocumented_names(env):
+        logging.getLogger(__name__).warning(sentence)
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the check of the API reference."""
+    app.connect("env-check-consistency", warn_of_undocumented_names)

@@ -1,0 +1,445 @@
+"""Numerical checks of gradients, Hessians, retractions and whole manifolds, with a verdict instead of a printout.
+
+A Taylor expansion along a retraction leaves an error of known order in the step t. The checks measure the slope of that
+error on logarithmic axes, in the window just above rounding, where a wrong leading term cannot hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from manifolds.linalg import Array, Seed, as_generator, machine_epsilon, namespace
+from manifolds.manifold import Manifold, Point
+from manifolds.objective import as_objective
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Result of a numerical check; true in a condition if the check was passed.
+
+    Attributes
+    ----------
+    name : str
+        What was checked.
+    passed : bool
+    message : str
+        One sentence with the numbers.
+    slope : float or None
+        Estimated slope of the error; infinite where the error is at rounding level for every step.
+    expected_slope : float or None
+    steps, errors : arrays
+        What the slope was estimated from.
+    parts : tuple of Verdict
+        The single checks of which this one is made up.
+    """
+
+    name: str
+    passed: bool
+    message: str
+    slope: float | None = None
+    expected_slope: float | None = None
+    steps: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    errors: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    parts: tuple[Verdict, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def raise_if_failed(self) -> Verdict:
+        """Raise an AssertionError with the message unless the check was passed; else return the verdict."""
+        if not self.passed:
+            raise AssertionError(self.message)
+        return self
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the error against the step beside the expected slope, on logarithmic axes, and return the axes."""
+        import matplotlib.pyplot as plt
+
+        ax = plt.subplots()[1] if ax is None else ax
+        for verdict in (*self.parts, self):
+            if verdict.errors.size and verdict.errors.max() > 0:
+                label = f"{verdict.name}: slope {verdict.slope:.2f}"
+                line = ax.loglog(verdict.steps, np.maximum(verdict.errors, 1e-300), ".-", label=label)[0]
+                guide = verdict.errors[-1] * (verdict.steps / verdict.steps[-1]) ** verdict.expected_slope
+                keep = guide >= verdict.errors[verdict.errors > 0].min()
+                ax.loglog(verdict.steps[keep], guide[keep], "--", color=line.get_color(), alpha=0.5)
+        ax.set_xlabel("step t")
+        ax.set_ylabel("error of the expansion")
+        ax.set_title(("passed" if self.passed else "failed") + ": " + self.name)
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend()
+        return ax
+
+
+def check_gradient(
+    objective: Any,
+    manifold: Manifold,
+    gradient: Any = None,
+    *,
+    point: Point = None,
+    direction: Point = None,
+    rng: Seed = None,
+    like: Array | None = None,
+) -> Verdict:
+    """Check that f(R_x(t v)) = f(x) + t <grad f(x), v>_x + O(t^2), and that the gradient is tangent.
+
+    Parameters
+    ----------
+    objective, gradient
+        As in ``rankopt.minimize``.
+    manifold : Manifold
+    point, direction : optional
+        Point and tangent vector; random ones when left out.
+    rng : None, int or generator
+    like : array, optional
+        Kind of the random point.
+
+    Returns
+    -------
+    Verdict
+        With the slope of the error, which is 2 for a correct gradient and 1 for a wrong one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> a = np.diag([1.0, 2.0, 3.0])
+    >>> bool(check_gradient(lambda x: x @ a @ x, Sphere(3), lambda x: 2 * a @ x, rng=0))
+    True
+    >>> check_gradient(lambda x: x @ a @ x, Sphere(3), lambda x: a @ x, rng=0).message
+    'gradient: the error falls with slope 1.00, expected 2: the gradient is wrong'
+    """
+    function = as_objective(objective, gradient)
+    x, directions = _point_and_directions(manifold, point, direction, rng, like)
+    geometry, start = manifold.at(x), function.at(x)
+    grad = start.gradient if function.riemannian else geometry.riemannian_gradient(start.gradient)
+    steps = _steps(x)
+
+    def errors(v: Point) -> np.ndarray:
+        curve, derivative = geometry.retraction_curve(v), float(geometry.inner_product(grad, v))
+        return np.array([function.at(curve.point(t)).value for t in steps]) - start.value - steps * derivative
+
+    scale = abs(start.value) + float(geometry.norm(grad))
+    taylor = _taylor_verdict("gradient", x, steps, map(errors, directions), 2, scale, "the gradient is wrong")
+    return _tangency("gradient", manifold, x, grad) or taylor
+
+
+def check_hessian(
+    objective: Any,
+    manifold: Manifold,
+    gradient: Any = None,
+    hessian: Any = None,
+    *,
+    point: Point = None,
+    direction: Point = None,
+    rng: Seed = None,
+    like: Array | None = None,
+) -> Verdict:
+    """Check f(R_x(t v)) = f(x) + t <grad f, v> + t^2/2 <Hess f[v], v> + O(t^3) along a second-order retraction.
+
+    The Hessian must also be tangent and symmetric.
+
+    Parameters
+    ----------
+    objective, gradient, hessian
+        As in ``rankopt.minimize``.
+    manifold : Manifold
+    point, direction : optional
+        Point and tangent vector; random ones when left out.
+    rng : None, int or generator
+    like : array, optional
+        Kind of the random point.
+
+    Returns
+    -------
+    Verdict
+        With the slope of the error, which is 3 for a correct Hessian and 2 for a wrong one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> a = np.diag([1.0, 2.0, 3.0])
+    >>> bool(check_hessian(lambda x: x @ a @ x, Sphere(3), lambda x: 2 * a @ x, lambda x, v: 2 * a @ v, rng=0))
+    True
+    """
+    function = as_objective(objective, gradient, hessian)
+    x, directions = _point_and_directions(manifold, point, direction, rng, like)
+    geometry, start = manifold.at(x), function.at(x)
+    grad = start.gradient if function.riemannian else geometry.riemannian_gradient(start.gradient)
+    steps = _steps(x)
+
+    def product(u: Point) -> Point:
+        if function.riemannian:
+            return start.hessian_product(u)
+        return geometry.riemannian_hessian(start.gradient, start.hessian_product(u), u)
+
+    def errors(v: Point) -> np.ndarray:
+        values = [function.at(geometry.second_order_retraction(_scaled(manifold, t, v))).value for t in steps]
+        derivative, curvature = float(geometry.inner_product(grad, v)), float(geometry.inner_product(product(v), v))
+        return np.array(values) - start.value - steps * derivative - 0.5 * steps**2 * curvature
+
+    v, u = directions[0], directions[-1]
+    image, other_image = product(v), product(u)
+    scale = abs(start.value) + float(geometry.norm(grad)) + float(geometry.norm(image))
+    taylor = _taylor_verdict("Hessian", x, steps, map(errors, directions), 3, scale, "the Hessian is wrong")
+    gap = abs(float(geometry.inner_product(image, u) - geometry.inner_product(v, other_image)))
+    size = float(geometry.norm(image) * geometry.norm(u) + geometry.norm(v) * geometry.norm(other_image))
+    symmetric = _close("Hessian", "<Hess[v], u> = <v, Hess[u]>", gap, size, x)
+    return _tangency("Hessian", manifold, x, image) or (taylor if symmetric else symmetric)
+
+
+def check_retraction(
+    manifold: Manifold,
+    retraction: Callable[[Point, Point], Point] | None = None,
+    *,
+    order: int = 1,
+    point: Point = None,
+    direction: Point = None,
+    rng: Seed = None,
+    like: Array | None = None,
+) -> Verdict:
+    """Check that R_x(0) = x and that t -> R_x(t v) agrees with a geodesic to first or second order.
+
+    The tangential part of R_x(t v) - x - t v is O(t^2) for a retraction and O(t^3) for one of second order (the
+    metric of the surrounding space must not depend on the point, as in all manifolds here).
+
+    Parameters
+    ----------
+    manifold : Manifold
+    retraction : callable, optional
+        ``(x, v) -> R_x(v)``; the manifold's retraction (its second-order one for ``order=2``) when left out.
+    order : {1, 2}
+    point, direction : optional
+        Point and tangent vector; random ones when left out.
+    rng : None, int or generator
+    like : array, optional
+        Kind of the random point.
+
+    Returns
+    -------
+    Verdict
+        With the slope of the error, at least ``order + 1`` for a correct retraction.
+
+    Examples
+    --------
+    >>> from manifolds import Stiefel
+    >>> bool(check_retraction(Stiefel(6, 2), rng=0))
+    True
+    >>> check_retraction(Stiefel(6, 2), Stiefel(6, 2).retraction, order=2, rng=0).message
+    'retraction: the error falls with slope 2.00, expected 3: the retraction is not of order 2'
+    """
+    if order not in (1, 2):
+        raise ValueError(f"order must be 1 or 2, got {order!r}")
+    x, directions = _point_and_directions(manifold, point, direction, rng, like)
+    geometry, steps = manifold.at(x), _steps(x)
+    if retraction is None:
+        retraction = manifold.second_order_retraction if order == 2 else manifold.retraction
+
+    def errors(v: Point) -> np.ndarray:
+        return np.array([_size(manifold, geometry.projection(difference(t, v))) for t in steps])
+
+    def difference(t: float, v: Point) -> Point:
+        y = retraction(x, _scaled(manifold, t, v))
+        return manifold.linear_combination(1.0, y, -1.0, manifold.linear_combination(1.0, x, t, v))
+
+    scale = _size(manifold, x) + _size(manifold, directions[0])
+    fixed = _close("retraction", "R_x(0) = x", _size(manifold, difference(0.0, directions[0])), scale, x)
+    sentence = f"the retraction is not of order {order}"
+    taylor = _taylor_verdict("retraction", x, steps, map(errors, directions), order + 1, scale, sentence)
+    return taylor if fixed else fixed
+
+
+def check_manifold(manifold: Manifold, *, point: Point = None, rng: Seed = None, like: Array | None = None) -> Verdict:
+    """Check all that the protocol promises of a manifold at one point.
+
+    Points and tangent vectors are what they claim; the projection is tangent, linear, idempotent and self-adjoint in
+    the metric; the Riemannian gradient is the Riesz representative; the retractions are of their orders and the
+    velocity of their curves is true; transport is tangent and linear; gradient and Hessian of a test function pass
+    their checks.
+
+    Parameters
+    ----------
+    manifold : Manifold
+    point : optional
+        Point; a random one when left out.
+    rng : None, int or generator
+    like : array, optional
+        Kind of the random point.
+
+    Returns
+    -------
+    Verdict
+        With one part per property.
+
+    Examples
+    --------
+    >>> from manifolds import Grassmann
+    >>> check_manifold(Grassmann(5, 2), rng=0).message
+    'Grassmann(5, 2): all 12 checks passed'
+    """
+    generator = as_generator(rng)
+    x = manifold.random_point(generator, like) if point is None else point
+    parts = tuple(_manifold_parts(manifold, x, generator))
+    failed = [part for part in parts if not part]
+    summary = f"all {len(parts)} checks passed" if not failed else "; ".join(part.message for part in failed)
+    return Verdict("manifold", not failed, f"{manifold}: {summary}", parts=parts)
+
+
+def _manifold_parts(manifold: Manifold, x: Point, generator: Any) -> Iterator[Verdict]:
+    """Verdict on each property that the protocol promises."""
+    geometry = manifold.at(x)
+    u, v = (manifold.random_tangent_vector(x, generator) for _ in range(2))
+    a, b = (manifold.standard_normal(generator, x) for _ in range(2))
+    combine, size = manifold.linear_combination, lambda w: _size(manifold, w)
+    pa, pb = geometry.projection(a), geometry.projection(b)
+
+    yield _said("point", manifold.check_point(x))
+    yield _said("tangent vector", manifold.check_tangent(x, u))
+    yield _said("projection", manifold.check_tangent(x, pa))
+    difference = combine(1.0, geometry.projection(pa), -1.0, pa)
+    yield _close("projection", "P(P(a)) = P(a)", size(difference), size(a), x)
+    together = geometry.projection(combine(2.0, a, -3.0, b))
+    difference = combine(1.0, together, -1.0, combine(2.0, pa, -3.0, pb))
+    yield _close("projection", "linearity", size(difference), size(a) + size(b), x)
+    left, right = geometry.inner_product(pa, b), geometry.inner_product(a, pb)
+    scale = float(geometry.norm(a) * geometry.norm(b))
+    yield _close("projection", "<P(a), b> = <a, P(b)>", abs(float(left - right)), scale, x)
+    gradient = geometry.riemannian_gradient(a)
+    gap = abs(float(geometry.inner_product(gradient, u)) - float(manifold.euclidean_inner_product(a, u)))
+    yield _close(
+        "gradient", "<grad, v> = Df[v]", gap, float(geometry.norm(gradient) * geometry.norm(u)) + size(a) * size(u), x
+    )
+    yield check_retraction(manifold, point=x, rng=generator)
+    yield check_retraction(manifold, order=2, point=x, rng=generator)
+    yield _check_velocity(manifold, x, (u, v))
+    y = manifold.retraction(x, _scaled(manifold, 0.1, v))
+    yield _said("transport", manifold.check_tangent(y, manifold.transport(x, y, u)))
+    yield _check_test_function(manifold, x, generator)
+
+
+def _check_velocity(manifold: Manifold, x: Point, directions: tuple[Point, ...]) -> Verdict:
+    """Velocity of the retraction's curve, against differences at t = 1/2."""
+    steps = _steps(x)
+
+    def errors(v: Point) -> np.ndarray:
+        curve = manifold.at(x).retraction_curve(v)
+        middle, velocity = curve.point(0.5), curve.velocity(0.5)
+        lines = [manifold.linear_combination(1.0, middle, t, velocity) for t in steps]
+        ends = [curve.point(0.5 + t) for t in steps]
+        return np.array(
+            [_size(manifold, manifold.linear_combination(1.0, y, -1.0, z)) for y, z in zip(ends, lines, strict=True)]
+        )
+
+    scale = _size(manifold, x) + _size(manifold, directions[0])
+    return _taylor_verdict(
+        "velocity", x, steps, map(errors, directions), 2, scale, "the velocity of the curve is wrong"
+    )
+
+
+def _check_test_function(manifold: Manifold, x: Point, generator: Any) -> Verdict:
+    """Gradient and Hessian of f = s + s^2 / 2, s = sum_i w_i |x_i|^2 / 2 over the rows x_i of a point."""
+    weights = _map(_row_weights, manifold.standard_normal(generator, x))
+
+    def weighted(u: Point) -> Point:
+        return _map(lambda w, part: w * part, weights, u)
+
+    def half(u: Point) -> float:
+        return 0.5 * float(manifold.euclidean_inner_product(u, weighted(u)))
+
+    def cost(u: Point) -> float:
+        return half(u) + 0.5 * half(u) ** 2
+
+    def gradient(u: Point) -> Point:
+        return _scaled(manifold, 1 + half(u), weighted(u))
+
+    def hessian(u: Point, w: Point) -> Point:
+        slope = float(manifold.euclidean_inner_product(weighted(u), w))
+        return manifold.linear_combination(1 + half(u), weighted(w), slope, weighted(u))
+
+    first = check_gradient(cost, manifold, gradient, point=x, rng=generator)
+    return first and check_hessian(cost, manifold, gradient, hessian, point=x, rng=generator)
+
+
+def _row_weights(z: Array) -> Array:
+    """Weights in (1/2, 3/2), one per row, so that the test function depends on a frame only through its span."""
+    rows = namespace(z).abs(z[:, :1] if z.ndim > 1 else z)
+    return 0.5 + rows / (1 + rows)
+
+
+def _map(function: Callable[..., Any], *points: Point) -> Point:
+    if isinstance(points[0], tuple):
+        return points[0]._make(_map(function, *parts) for parts in zip(*points, strict=True))  # type: ignore[attr-defined]
+    return function(*points)
+
+
+def _point_and_directions(
+    manifold: Manifold, point: Point, direction: Point, rng: Seed, like: Any
+) -> tuple[Point, tuple[Point, ...]]:
+    """Point and tangent vectors of a check; several random directions, so that chance cancellations even out."""
+    generator = as_generator(rng)
+    x = manifold.random_point(generator, like) if point is None else point
+    problem = manifold.check_point(x)
+    if problem is None and direction is not None:
+        problem = manifold.check_tangent(x, direction)
+    if problem:
+        raise ValueError(f"the check needs a point of the manifold and a tangent vector there, but {problem}")
+    if direction is not None:
+        return x, (direction,)
+    return x, tuple(manifold.random_tangent_vector(x, generator) for _ in range(5))
+
+
+def _first_array(x: Point) -> Array:
+    return _first_array(x[0]) if isinstance(x, tuple) else x
+
+
+def _steps(x: Point) -> np.ndarray:
+    return np.logspace(np.log10(machine_epsilon(_first_array(x))) / 2, -0.5, 41)
+
+
+def _scaled(manifold: Manifold, t: float, v: Point) -> Point:
+    return manifold.linear_combination(t, v, 0.0, v)
+
+
+def _size(manifold: Manifold, vector: Point) -> float:
+    return abs(float(manifold.euclidean_inner_product(vector, vector))) ** 0.5
+
+
+def _said(name: str, problem: str | None) -> Verdict:
+    return Verdict(name, problem is None, f"{name}: {problem or 'as promised'}")
+
+
+def _close(name: str, formula: str, error: float, scale: float, x: Point) -> Verdict:
+    limit = max(scale, 1e-300) * machine_epsilon(_first_array(x)) ** 0.5
+    return Verdict(name, bool(error <= limit), f"{name}: {formula} is off by {error:.1e} (tolerance {limit:.1e})")
+
+
+def _tangency(name: str, manifold: Manifold, x: Point, vector: Point) -> Verdict | None:
+    problem = manifold.check_tangent(x, vector)
+    return None if problem is None else Verdict(name, False, f"{name}: not a tangent vector: {problem}")
+
+
+def _taylor_verdict(
+    name: str, x: Point, steps: np.ndarray, residuals: Iterable[np.ndarray], expected: int, scale: float, sentence: str
+) -> Verdict:
+    """Verdict from the slope in the decade and a half of steps whose errors first stand clear of rounding."""
+    errors = np.sqrt(np.mean([residual**2 for residual in residuals], axis=0))
+    epsilon = machine_epsilon(_first_array(x))
+    # The smallest steps see only rounding if the model is right; a wrong leading term stands clear of it all the same.
+    floor = max(10 * epsilon * scale, 30 * float(np.median(errors[:5])))
+    hidden = np.flatnonzero(~(errors > floor))
+    first = int(hidden[-1]) + 1 if hidden.size else 0
+    window = slice(first, int(np.searchsorted(steps, steps[min(first, len(steps) - 1)] * 30.0, side="right")))
+    if not np.all(np.isfinite(errors)):
+        return Verdict(name, False, f"{name}: values along the curve are not finite", None, expected, steps, errors)
+    if len(steps[window]) < 4:
+        sentence = f"{name}: the error is at rounding level for every step"
+        return Verdict(name, True, sentence, float("inf"), expected, steps, errors)
+    slope = float(np.median(np.diff(np.log(errors[window])) / np.diff(np.log(steps[window]))))
+    passed = slope > expected - (0.15 if epsilon < 1e-10 else 0.5)
+    said = f"{name}: the error falls with slope {slope:.2f}, expected {expected}" + ("" if passed else f": {sentence}")
+    return Verdict(name, passed, said, slope, expected, steps, errors)

@@ -1,0 +1,89 @@
+"""The Grassmann manifold of subspaces, a subspace being represented by an orthonormal basis."""
+
+from __future__ import annotations
+
+from manifolds.linalg import Array, inner_product, largest_absolute, namespace, norm
+from manifolds.orthonormal_frames import FrameGeometry, OrthonormalFrames
+
+
+class Grassmann(OrthonormalFrames):
+    """Grassmann manifold of p-dimensional subspaces of R^n, of dimension p (n - p).
+
+    A point is any orthonormal basis X of the subspace; tangent vectors are horizontal, X^T V = 0, and the metric is
+    tr(U^T V). Functions on it must not depend on the basis: f(X Q) = f(X) for orthogonal Q.
+
+    Parameters
+    ----------
+    n, p : int
+        Dimension of the space and of the subspaces, ``1 <= p <= n``.
+    retraction : Retraction, default CholeskyQR()
+
+    References
+    ----------
+    A. Edelman, T. Arias, S. Smith, The geometry of algorithms with orthogonality constraints (1998), Section 2.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> grassmann = Grassmann(3, 1)
+    >>> bool(np.isclose(grassmann.dist(np.array([[1.0], [0.0], [0.0]]), np.array([[-1.0], [0.0], [0.0]])), 0))
+    True
+    """
+
+    @property
+    def dim(self) -> int:
+        return self.p * (self.n - self.p)
+
+    @property
+    def typical_dist(self) -> float:
+        return float(self.p) ** 0.5
+
+    def at(self, point: Array) -> GrassmannGeometry:
+        self.require_shape(point, "point")
+        return GrassmannGeometry(self, point)
+
+    def _tangent_residual(self, point: Array, vector: Array) -> Array:
+        return point.mT @ vector
+
+
+class GrassmannGeometry(FrameGeometry):
+    """The Grassmann manifold at span(X), in the horizontal space {V : X^T V = 0}."""
+
+    def inner_product(self, u: Array, v: Array) -> Array:
+        return inner_product(u, v)
+
+    def projection(self, vector: Array) -> Array:
+        """P(A) = A - X X^T A."""
+        return vector - self.point @ (self.point.mT @ vector)
+
+    def riemannian_gradient(self, euclidean_gradient: Array) -> Array:
+        return self.projection(euclidean_gradient)
+
+    def riemannian_hessian(self, euclidean_gradient: Array, euclidean_hessian: Array, tangent_vector: Array) -> Array:
+        """Hess f(X)[V] = P( D^2 f(X)[V] ) - V X^T grad f."""
+        return self.projection(euclidean_hessian - tangent_vector @ (self.point.mT @ euclidean_gradient))
+
+    def exp(self, tangent_vector: Array) -> Array:
+        """Exp_X(V) = X Q cos(S) Q^T + U sin(S) Q^T, with V = U S Q^T."""
+        xp = namespace(self.point)
+        u, s, qt = xp.linalg.svd(tangent_vector, full_matrices=False)
+        geodesic = self.point @ (qt.mT * xp.cos(s)[..., None, :]) + u * xp.sin(s)[..., None, :]
+        return geodesic @ qt
+
+    def log(self, other: Array) -> Array:
+        """Log_X(Y) = U atan(S) Q^T, with (Y - X X^T Y)(X^T Y)^{-1} = U S Q^T."""
+        xp = namespace(self.point)
+        overlap = self.point.mT @ other
+        if largest_absolute(xp.linalg.svd(overlap, full_matrices=False)[1][..., -1] < 1e-12) == 1.0:
+            raise ValueError(
+                "other is orthogonal to the point in some direction, so no unique shortest geodesic exists"
+            )
+        u, s, qt = xp.linalg.svd(xp.linalg.solve(overlap.mT, self.projection(other).mT).mT, full_matrices=False)
+        return (u * xp.atan(s)[..., None, :]) @ qt
+
+    def dist(self, other: Array) -> Array:
+        """Norm of the principal angles, from sines and cosines so that small and large angles are accurate."""
+        xp = namespace(self.point)
+        cosines = xp.linalg.svd(self.point.mT @ other, full_matrices=False)[1]
+        sines = xp.flip(xp.linalg.svd(self.projection(other), full_matrices=False)[1], axis=-1)
+        return norm(xp.atan2(sines, cosines), 1)

@@ -1,0 +1,247 @@
+"""Named kernels on numpy arrays and torch tensors: what the array API lacks, one body per library.
+
+Every function takes arrays with leading batch dimensions and answers in the library, dtype and device of its input.
+Vectors are the columns of the last two axes, so that an ``n x p`` matrix is ``p`` vectors of length ``n``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array, is_torch_array
+
+if TYPE_CHECKING:
+    import torch
+
+Array: TypeAlias = Any
+"""A numpy array or a torch tensor."""
+
+Seed: TypeAlias = "int | np.random.Generator | torch.Generator | None"
+"""Where randomness comes from: fresh entropy, a seed, or a generator that is advanced."""
+
+
+def namespace(array: Array) -> Any:
+    """Array-API namespace of a numpy array or torch tensor."""
+    if not (is_numpy_array(array) or is_torch_array(array)):
+        raise TypeError(f"expected a numpy array or a torch tensor, got {type(array).__name__}")
+    return array_namespace(array)
+
+
+def is_array(value: object) -> bool:
+    """Whether the value is a numpy array or a torch tensor."""
+    return is_numpy_array(value) or is_torch_array(value)
+
+
+def kind(array: Array) -> tuple[str, str, str]:
+    """Library, dtype and device of an array, as words that can be compared and shown."""
+    if is_torch_array(array):
+        return "torch", str(array.dtype).removeprefix("torch."), str(array.device)
+    return "numpy", str(array.dtype), "cpu"
+
+
+def require_same_kind(array: Array, like: Array, name: str, like_name: str) -> None:
+    """Raise a TypeError unless both arrays share library, dtype and device."""
+    if type(array) is type(like) and array.dtype == like.dtype and kind(array) == kind(like):
+        return
+    if not is_array(array):
+        raise TypeError(f"{name} must be a numpy array or a torch tensor like {like_name}, got {type(array).__name__}")
+    if kind(array) != kind(like):
+        raise TypeError(
+            f"{name} and {like_name} must agree in library, dtype and device: {name} is {_words(array)}, "
+            f"{like_name} is {_words(like)}; convert one of them, nothing is converted silently"
+        )
+
+
+def _words(array: Array) -> str:
+    library, dtype, device = kind(array)
+    return f"a {library} array of {dtype} on {device}"
+
+
+def require_real_floating(array: Array, name: str) -> None:
+    """Raise a TypeError unless the array is real and of floating point."""
+    if not namespace(array).isdtype(array.dtype, "real floating"):
+        raise TypeError(f"{name} must have a real floating dtype, got {array.dtype}; convert it first")
+
+
+def require_finite(array: Array, name: str) -> None:
+    """Raise a ValueError if the array holds NaN or infinity."""
+    xp = namespace(array)
+    if not bool(xp.all(xp.isfinite(array))):
+        raise ValueError(f"{name} contains NaN or infinity; clean or impute it first")
+
+
+def machine_epsilon(array: Array) -> float:
+    """Spacing of floating-point numbers at one, in the dtype of the array."""
+    return float(namespace(array).finfo(array.dtype).eps)
+
+
+def expand(coefficient: Any, ndim: int) -> Any:
+    """Append ``ndim`` axes to a batch of coefficients, so that it multiplies a batch of arrays; numbers pass."""
+    if ndim == 0 or not getattr(coefficient, "ndim", 0):
+        return coefficient
+    return coefficient[(...,) + (None,) * ndim]
+
+
+def inner_product(a: Array, b: Array, ndim: int = 2) -> Array:
+    """Sum of the products of entries over the last ``ndim`` axes, tr(A^T B) for matrices."""
+    if is_numpy_array(a) and a.ndim == ndim:
+        return np.vdot(a, b)
+    return namespace(a).sum(a * b, axis=tuple(range(-ndim, 0)))
+
+
+def norm(a: Array, ndim: int = 2) -> Array:
+    """Frobenius norm over the last ``ndim`` axes."""
+    return namespace(a).sqrt(inner_product(a, a, ndim))
+
+
+def largest_absolute(a: Array) -> float:
+    """Largest absolute entry, as a number; infinity where an entry is not a number."""
+    value = float(namespace(a).max(namespace(a).abs(a)))
+    return value if value == value else float("inf")
+
+
+def symmetric_part(a: Array) -> Array:
+    """Symmetric part sym(A) = (A + A^T) / 2."""
+    return 0.5 * (a + a.mT)
+
+
+def identity(p: int, like: Array) -> Array:
+    """Identity matrix ``p x p`` of the kind of an array."""
+    if is_torch_array(like):
+        return namespace(like).eye(p, dtype=like.dtype, device=like.device)
+    return np.eye(p, dtype=like.dtype)
+
+
+def cholesky(gram: Array) -> Array | None:
+    """Upper-triangular R with R^T R = G, or None where G is not numerically positive definite."""
+    if is_torch_array(gram):
+        xp = namespace(gram)
+        lower, info = xp.linalg.cholesky_ex(gram)
+        return lower.mT if bool(xp.all((info == 0)[..., None, None] & xp.isfinite(lower))) else None
+    try:
+        lower = np.linalg.cholesky(gram)
+    except np.linalg.LinAlgError:
+        return None
+    return lower.mT if np.isfinite(lower).all() else None
+
+
+def triangular_condition(r: Array) -> float:
+    """Squared ratio of the extreme diagonal entries of R: a cheap lower estimate of cond(R^T R), largest of a batch."""
+    xp = namespace(r)
+    diagonal = xp.abs(xp.linalg.diagonal(r))
+    smallest, largest = xp.min(diagonal, axis=-1), xp.max(diagonal, axis=-1)
+    if not bool(xp.all(smallest > 0)):
+        return float("inf")
+    return float(xp.max(largest / smallest)) ** 2
+
+
+def solve_triangular(r: Array, b: Array, *, transpose: bool = False) -> Array:
+    """Solution Z of R Z = B (R^T Z = B with ``transpose``) for an upper-triangular R shared by a batch of B."""
+    if is_torch_array(b):
+        solve = namespace(b).linalg.solve_triangular
+        return solve(r.mT, b, upper=False) if transpose else solve(r, b, upper=True)
+    from scipy.linalg import solve_triangular as solve_lapack
+
+    return on_columns(lambda v: solve_lapack(r, v, trans=int(transpose), check_finite=False), b)
+
+
+def inverse_triangular(r: Array) -> Array:
+    """Inverse of small upper-triangular matrices, each of a batch its own."""
+    if is_torch_array(r):
+        return namespace(r).linalg.solve_triangular(r, identity(r.shape[-1], r), upper=True)
+    if r.ndim == 2:
+        from scipy.linalg.lapack import dtrtri, strtri
+
+        return np.ascontiguousarray((strtri if r.dtype == np.float32 else dtrtri)(r)[0])
+    return np.linalg.inv(r)
+
+
+def half_upper(a: Array) -> Array:
+    """Upper triangle with its diagonal halved: the U with U + U^T = A for symmetric A."""
+    xp = namespace(a)
+    return 0.5 * (xp.triu(a) + xp.triu(a, k=1))
+
+
+def positive_qr(y: Array) -> tuple[Array, Array]:
+    """Thin QR factorisation by Householder reflections with a non-negative diagonal of R, which makes it unique."""
+    xp = namespace(y)
+    q, r = xp.linalg.qr(y)
+    diagonal = xp.linalg.diagonal(r)
+    signs = xp.where(diagonal < 0, -xp.ones_like(diagonal), xp.ones_like(diagonal))
+    return q * signs[..., None, :], r * signs[..., :, None]
+
+
+def orthogonal_polar_factor(y: Array) -> Array:
+    """Orthonormal polar factor U V^T of Y = U S V^T: the nearest matrix with orthonormal columns."""
+    u, _, vt = namespace(y).linalg.svd(y, full_matrices=False)
+    return u @ vt
+
+
+def solve_lyapunov(eigenvalues: Array, eigenvectors: Array, rhs: Array) -> Array:
+    """Solution S of C S + S C = R for C = Q diag(lambda) Q^T: S = Q [ (Q^T R Q)_ij / (lambda_i + lambda_j) ] Q^T."""
+    sums = eigenvalues[..., :, None] + eigenvalues[..., None, :]
+    return eigenvectors @ ((eigenvectors.mT @ rhs @ eigenvectors) / sums) @ eigenvectors.mT
+
+
+def on_columns(operator: Callable[[Array], Array], v: Array) -> Array:
+    """Apply an operator that takes one ``n x k`` matrix to a batch of matrices by laying their columns side by side."""
+    if v.ndim == 2:
+        return operator(v)
+    xp = namespace(v)
+    n, p = v.shape[-2:]
+    columns = xp.reshape(xp.moveaxis(v, -2, 0), (n, -1))
+    image = operator(columns)
+    return xp.moveaxis(xp.reshape(image, (image.shape[0], *v.shape[:-2], p)), 0, -2)
+
+
+def as_generator(rng: Seed) -> Any:
+    """Turn a seed into a ``numpy.random.Generator``; generators of numpy and torch pass as they are."""
+    if rng is None or isinstance(rng, (int, np.integer)):
+        return np.random.default_rng(rng)
+    if isinstance(rng, np.random.Generator) or type(rng).__module__.startswith("torch"):
+        return rng
+    raise TypeError(
+        f"rng must be None, a seed, a numpy.random.Generator or a torch.Generator, got {type(rng).__name__}"
+    )
+
+
+def standard_normal(rng: Seed, shape: Sequence[int], like: Array) -> Array:
+    """Independent standard normal entries in the kind of ``like``.
+
+    A numpy generator (or seed) draws in float64 and converts, so that one seed gives one matrix in every library and
+    dtype, up to rounding; a torch generator draws on its own device.
+    """
+    generator = as_generator(rng)
+    if isinstance(generator, np.random.Generator):
+        return convert(generator.standard_normal(tuple(shape)), like)
+    if not is_torch_array(like):
+        raise TypeError("rng is a torch.Generator but the arrays are numpy's; pass a seed or a numpy.random.Generator")
+    xp = namespace(like)
+    draw = xp.randn(tuple(shape), generator=generator, dtype=like.dtype, device=generator.device)
+    return draw.to(like.device)
+
+
+def convert(values: np.ndarray, like: Array) -> Array:
+    """Copy numpy values into the library, dtype and device of ``like``."""
+    if is_torch_array(like):
+        return namespace(like).asarray(np.ascontiguousarray(values)).to(dtype=like.dtype, device=like.device)
+    return np.asarray(values, dtype=like.dtype)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Values of an array as numpy, for reports and small final results."""
+    return array.detach().cpu().numpy() if is_torch_array(array) else np.asarray(array)
+
+
+def add_signed_rows(out: Array, rows: Array, targets: np.ndarray, signs: np.ndarray) -> Array:
+    """Add ``signs[i] * rows[i]`` to ``out[targets[i]]`` for every i, in place, and return ``out``."""
+    if is_torch_array(rows):
+        index = namespace(rows).asarray(targets, device=rows.device)
+        return out.index_add_(0, index, convert(signs, rows)[:, None] * rows)
+    from scipy.sparse import csc_array
+
+    pointers = np.arange(len(targets) + 1)
+    out += csc_array((signs.astype(rows.dtype), targets, pointers), shape=(out.shape[0], len(targets))) @ rows
+    return out

@@ -1,0 +1,315 @@
+"""The protocol every manifold meets: named methods on the manifold, formulas in the local geometry at a point.
+
+``geometry = manifold.at(x)`` holds what is computed once per point; all formulas live there. The named methods of the
+manifold (those of ``pymanopt.manifolds.Manifold``) are one-line wrappers over it. Points and tangent vectors are
+arrays, or named tuples of arrays; leading dimensions are batches. Code that works on every manifold combines vectors
+only through ``linear_combination`` and ``inner_product``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from manifolds.linalg import (
+    Array,
+    Seed,
+    as_generator,
+    expand,
+    inner_product,
+    is_array,
+    largest_absolute,
+    machine_epsilon,
+    namespace,
+    norm,
+    require_finite,
+    require_real_floating,
+    standard_normal,
+)
+
+Point: TypeAlias = Any
+"""A point or tangent vector: an array, or a named tuple of arrays."""
+
+
+class RetractionCurve(ABC):
+    """The curve t -> R_x(t v) that a retraction draws from x along a tangent vector v."""
+
+    @abstractmethod
+    def point(self, t: Any) -> Point:
+        """Point R_x(t v), for a number or a batch of numbers t."""
+
+    @abstractmethod
+    def velocity(self, t: Any) -> Point:
+        """Velocity d/dt R_x(t v), a tangent vector at ``point(t)``."""
+
+
+class LocalGeometry(ABC):
+    """The geometry of a manifold at one point: metric, projection, derivatives and curves.
+
+    Obtained from ``manifold.at(x)``; immutable. Subclasses state the formulas.
+
+    Attributes
+    ----------
+    manifold : Manifold
+    point : array or named tuple of arrays
+    """
+
+    def __init__(self, manifold: Manifold, point: Point) -> None:
+        self.manifold = manifold
+        self.point = point
+
+    @abstractmethod
+    def inner_product(self, u: Point, v: Point) -> Array:
+        """Inner product <u, v>_x of the metric, of the batch's shape."""
+
+    @abstractmethod
+    def projection(self, vector: Point) -> Point:
+        """Orthogonal projection of an ambient vector on the tangent space, in the metric."""
+
+    @abstractmethod
+    def riemannian_gradient(self, euclidean_gradient: Point) -> Point:
+        """Riesz representative: the tangent vector g with <g, v>_x = tr(v^T grad f) for all tangent v."""
+
+    @abstractmethod
+    def riemannian_hessian(self, euclidean_gradient: Point, euclidean_hessian: Point, tangent_vector: Point) -> Point:
+        """Riemannian Hessian along v, from the Euclidean gradient and the Euclidean Hessian product along v."""
+
+    @abstractmethod
+    def retraction_curve(self, tangent_vector: Point) -> RetractionCurve:
+        """Curve t -> R_x(t v) of the manifold's retraction."""
+
+    @abstractmethod
+    def second_order_retraction(self, tangent_vector: Point) -> Point:
+        """Point on a curve through x with velocity v whose acceleration at x is normal in the metric."""
+
+    def norm(self, tangent_vector: Point) -> Array:
+        """Norm of a tangent vector in the metric, of the batch's shape."""
+        squared = self.inner_product(tangent_vector, tangent_vector)
+        return abs(squared) ** 0.5
+
+    def retraction(self, tangent_vector: Point) -> Point:
+        """Point R_x(v) of the manifold's retraction."""
+        return self.retraction_curve(tangent_vector).point(1.0)
+
+    def transport_from(self, origin: LocalGeometry, tangent_vector: Point) -> Point:
+        """Vector transport of a tangent vector at ``origin`` to here, by projection."""
+        return self.projection(tangent_vector)
+
+    def exp(self, tangent_vector: Point) -> Point:
+        """Exponential map, where it is known in closed form."""
+        raise NotImplementedError(f"{self.manifold} has no closed-form exponential; use retraction")
+
+    def log(self, other: Point) -> Point:
+        """Logarithm, the tangent vector whose exponential is ``other``, where it is known in closed form."""
+        raise NotImplementedError(f"{self.manifold} has no closed-form logarithm")
+
+    def dist(self, other: Point) -> Array:
+        """Geodesic distance to another point, where it is known in closed form."""
+        raise NotImplementedError(f"{self.manifold} has no closed-form distance")
+
+
+class Manifold(ABC):
+    """A Riemannian manifold; the methods that take a point are wrappers over ``at(point)``."""
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Dimension of the manifold."""
+
+    @property
+    def typical_dist(self) -> float:
+        """Scale of the manifold: a distance that a step should not much exceed."""
+        return float(np.sqrt(self.dim))
+
+    @abstractmethod
+    def at(self, point: Point) -> Any:
+        """Local geometry at a point."""
+
+    @abstractmethod
+    def random_point(self, rng: Seed = None, like: Array | None = None, *, batch: Sequence[int] = ()) -> Point:
+        """Random point.
+
+        Parameters
+        ----------
+        rng : None, int, numpy.random.Generator or torch.Generator
+        like : array, optional
+            Kind of the result; else that of the manifold's own arrays, else numpy float64.
+        batch : tuple of int
+            Leading dimensions.
+        """
+
+    @abstractmethod
+    def standard_normal(self, rng: Seed, like: Point) -> Point:
+        """Ambient vector of independent standard normal entries, shaped and kept like a point."""
+
+    @abstractmethod
+    def check_point(self, point: Point) -> str | None:
+        """None if the point lies on the manifold, else one sentence that says what is wrong and by how much."""
+
+    @abstractmethod
+    def check_tangent(self, point: Point, vector: Point) -> str | None:
+        """None if the vector is tangent at the point, else one sentence that says what is wrong and by how much."""
+
+    @abstractmethod
+    def nearest_point(self, point: Point) -> Point:
+        """Projection of an ambient point onto the manifold."""
+
+    @abstractmethod
+    def linear_combination(self, a: Any, u: Point, b: Any, v: Point) -> Point:
+        """Vector a u + b v, for numbers or batches of numbers a and b."""
+
+    @abstractmethod
+    def euclidean_inner_product(self, u: Point, v: Point) -> Array:
+        """Sum of the products of all entries, tr(u^T v); of a Euclidean gradient with v it is Df(x)[v]."""
+
+    @abstractmethod
+    def zero_vector(self, point: Point) -> Point:
+        """Zero tangent vector at a point."""
+
+    def random_tangent_vector(self, point: Point, rng: Seed = None) -> Point:
+        """Random tangent vector of unit norm: the normalised gradient of a random linear function.
+
+        The norm is read off as tr(g^T z) = <g, g>_x, so no product with the metric itself is needed.
+        """
+        z = self.standard_normal(as_generator(rng), point)
+        gradient = self.at(point).riemannian_gradient(z)
+        scale = self.euclidean_inner_product(gradient, z) ** -0.5
+        return self.linear_combination(scale, gradient, 0.0, gradient)
+
+    def inner_product(self, point: Point, u: Point, v: Point) -> Array:
+        """Inner product <u, v>_x, of the batch's shape."""
+        return self.at(point).inner_product(u, v)
+
+    def norm(self, point: Point, tangent_vector: Point) -> Array:
+        """Norm of a tangent vector, of the batch's shape."""
+        return self.at(point).norm(tangent_vector)
+
+    def projection(self, point: Point, vector: Point) -> Point:
+        """Orthogonal projection of an ambient vector on the tangent space."""
+        return self.at(point).projection(vector)
+
+    def euclidean_to_riemannian_gradient(self, point: Point, euclidean_gradient: Point) -> Point:
+        """Riemannian gradient from the Euclidean one."""
+        return self.at(point).riemannian_gradient(euclidean_gradient)
+
+    def euclidean_to_riemannian_hessian(
+        self, point: Point, euclidean_gradient: Point, euclidean_hessian: Point, tangent_vector: Point
+    ) -> Point:
+        """Riemannian Hessian product from the Euclidean gradient and Hessian product."""
+        return self.at(point).riemannian_hessian(euclidean_gradient, euclidean_hessian, tangent_vector)
+
+    def retraction(self, point: Point, tangent_vector: Point) -> Point:
+        """Retraction R_x(v)."""
+        return self.at(point).retraction(tangent_vector)
+
+    def second_order_retraction(self, point: Point, tangent_vector: Point) -> Point:
+        """Retraction of second order in the manifold's metric."""
+        return self.at(point).second_order_retraction(tangent_vector)
+
+    def transport(self, point_a: Point, point_b: Point, tangent_vector_a: Point) -> Point:
+        """Vector transport of a tangent vector at ``point_a`` to ``point_b``."""
+        return self.at(point_b).transport_from(self.at(point_a), tangent_vector_a)
+
+    def exp(self, point: Point, tangent_vector: Point) -> Point:
+        """Exponential map, where it is known in closed form."""
+        return self.at(point).exp(tangent_vector)
+
+    def log(self, point_a: Point, point_b: Point) -> Point:
+        """Logarithm of ``point_b`` at ``point_a``, where it is known in closed form."""
+        return self.at(point_a).log(point_b)
+
+    def dist(self, point_a: Point, point_b: Point) -> Array:
+        """Geodesic distance, where it is known in closed form."""
+        return self.at(point_a).dist(point_b)
+
+
+class ArrayManifold(Manifold):
+    """A manifold whose points are single arrays of a fixed shape, with any leading batch dimensions.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one point.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        for size in shape:
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+                raise TypeError(f"the dimensions of a manifold must be integers, got {size!r}")
+            if size < 1:
+                raise ValueError(f"the dimensions of a manifold must be positive, got {tuple(shape)}")
+        self.shape = tuple(int(size) for size in shape)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(str, self.shape))})"
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of one point."""
+        return len(self.shape)
+
+    def require_shape(self, array: Array, name: str) -> None:
+        """Raise an error unless the array has a real floating dtype and the shape of a point or a batch of points."""
+        if not is_array(array):
+            raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(array).__name__}")
+        if tuple(array.shape[array.ndim - self.ndim :]) != self.shape or array.ndim < self.ndim:
+            raise ValueError(
+                f"{name} has shape {tuple(array.shape)}, but {self} needs {self.shape}, after any batch dimensions"
+            )
+
+    def own_array(self) -> Array:
+        """Array whose kind random points take when nothing else is said."""
+        return np.empty(0)
+
+    def standard_normal(self, rng: Seed, like: Point) -> Point:
+        return standard_normal(rng, like.shape, like)
+
+    def linear_combination(self, a: Any, u: Point, b: Any, v: Point) -> Point:
+        return expand(a, self.ndim) * u + expand(b, self.ndim) * v
+
+    def euclidean_inner_product(self, u: Point, v: Point) -> Array:
+        return inner_product(u, v, self.ndim)
+
+    def zero_vector(self, point: Point) -> Point:
+        return namespace(point).zeros_like(point)
+
+    def check_point(self, point: Point) -> str | None:
+        problem = self._check_array(point, "the point")
+        return problem or self._check(self._point_residual(point), point, "the point is off the manifold")
+
+    def check_tangent(self, point: Point, vector: Point) -> str | None:
+        problem = self._check_array(point, "the point") or self._check_array(vector, "the vector")
+        if problem is None and point.shape != vector.shape:
+            return f"the vector has shape {tuple(vector.shape)}, the point {tuple(point.shape)}"
+        scale = max(1.0, largest_absolute(norm(vector, self.ndim))) if problem is None else 1.0
+        return problem or self._check(self._tangent_residual(point, vector) / scale, point, "the vector is not tangent")
+
+    def _check_array(self, array: Array, name: str) -> str | None:
+        try:
+            self.require_shape(array, name)
+            require_real_floating(array, name)
+            require_finite(array, name)
+        except (TypeError, ValueError) as error:
+            return str(error)
+        return None
+
+    def _check(self, residual: Array, like: Array, sentence: str) -> str | None:
+        size, tolerance = largest_absolute(residual), 10 * machine_epsilon(like) ** 0.5
+        return (
+            None
+            if size <= tolerance
+            else f"{sentence}: {self._residual} is off by {size:.1e} (tolerance {tolerance:.1e})"
+        )
+
+    _residual = "the constraint"
+
+    @abstractmethod
+    def _point_residual(self, point: Array) -> Array:
+        """What vanishes on the manifold."""
+
+    @abstractmethod
+    def _tangent_residual(self, point: Array, vector: Array) -> Array:
+        """What vanishes on the tangent space."""

@@ -1,0 +1,298 @@
+"""Functions on a manifold: one face for the ways in which a cost and its derivatives are given, with true counts.
+
+``objective.at(x)`` is the evaluation at a point: its ``value``, Euclidean ``gradient`` and ``hessian_product(v)`` are
+computed when first asked for, never twice, and counted. Solvers and numerical checks see only this face.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from manifolds.linalg import is_array, is_torch_array, kind, namespace
+from manifolds.manifold import Point
+
+
+class Evaluation(ABC):
+    """A function at one point, evaluated lazily and at most once."""
+
+    def __init__(self, objective: Objective, point: Point) -> None:
+        self._objective, self._point = objective, point
+
+    @cached_property
+    def value(self) -> float:
+        """Cost at the point."""
+        self._objective.nfev += 1
+        return as_number(self._value())
+
+    @cached_property
+    def gradient(self) -> Point:
+        """Gradient at the point: Euclidean, unless the objective is ``riemannian``."""
+        self._objective.ngev += 1
+        return require_like(self._gradient(), self._point, "gradient")
+
+    def hessian_product(self, v: Point) -> Point:
+        """Hessian product along v: Euclidean, unless the objective is ``riemannian``."""
+        self._objective.nhev += 1
+        return require_like(self._hessian_product(v), self._point, "hessian")
+
+    @abstractmethod
+    def _value(self) -> Any: ...
+
+    @abstractmethod
+    def _gradient(self) -> Point: ...
+
+    def _hessian_product(self, v: Point) -> Point:
+        raise TypeError(
+            "the objective has no Hessian product; pass hessian=..., a callable (x, v) -> Euclidean Hessian product"
+        )
+
+
+class Objective(ABC):
+    """A function with its derivatives and true counts of what was evaluated.
+
+    Attributes
+    ----------
+    nfev, ngev, nhev : int
+        Evaluations of the cost, of the gradient and of Hessian products so far.
+    riemannian : bool
+        Whether gradient and Hessian are Riemannian already.
+    """
+
+    riemannian = False
+
+    def __init__(self) -> None:
+        self.nfev = self.ngev = self.nhev = 0
+
+    @abstractmethod
+    def at(self, point: Point) -> Evaluation:
+        """Evaluation at a point."""
+
+
+def as_objective(
+    objective: Any, gradient: Callable[..., Any] | bool | None = None, hessian: Callable[..., Any] | None = None
+) -> Objective:
+    """Objective from a cost and its derivatives.
+
+    Parameters
+    ----------
+    objective : callable or object
+        ``x -> cost``; or ``x -> (cost, gradient)`` with ``gradient=True``; or an object with
+        ``value_and_gradient(x)`` and optionally ``hessian_product(x, v)`` and ``riemannian = True``; or an Objective.
+    gradient : callable, True or None
+        ``x -> Euclidean gradient``. Left out, torch's autograd differentiates the cost.
+    hessian : callable or None
+        ``(x, v) -> Euclidean Hessian product``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is neither of these.
+    """
+    for name, value in (("gradient", gradient), ("hessian", hessian)):
+        if not (value is None or callable(value) or (name == "gradient" and isinstance(value, bool))):
+            raise TypeError(f"{name} must be a callable, got {type(value).__name__}")
+    if isinstance(objective, Objective):
+        _refuse_extra(gradient, hessian)
+        return objective
+    if hasattr(objective, "value_and_gradient"):
+        _refuse_extra(gradient, None)
+        hessian = hessian or getattr(objective, "hessian_product", None)
+        return _PairObjective(objective.value_and_gradient, hessian, getattr(objective, "riemannian", False))
+    if not callable(objective):
+        raise TypeError(f"objective must be callable or have value_and_gradient(x), got {type(objective).__name__}")
+    if gradient is True:
+        return _PairObjective(objective, hessian, riemannian=False)
+    if not gradient:
+        return _AutogradObjective(objective, hessian)
+    return _CallableObjective(objective, gradient, hessian)
+
+
+def _refuse_extra(gradient: Any, hessian: Any) -> None:
+    if gradient or hessian:
+        raise ValueError("gradient must be left out: the objective brings its own derivatives")
+
+
+class _CallableObjective(Objective):
+    """Cost, gradient and Hessian product as separate callables."""
+
+    def __init__(self, cost: Any, gradient: Any, hessian: Any) -> None:
+        super().__init__()
+        self.cost, self.gradient, self.hessian = cost, gradient, hessian
+
+    def at(self, point: Point) -> Evaluation:
+        return _CallableEvaluation(self, point)
+
+
+class _CallableEvaluation(Evaluation):
+    _objective: _CallableObjective
+
+    def _value(self) -> Any:
+        return self._objective.cost(self._point)
+
+    def _gradient(self) -> Point:
+        return self._objective.gradient(self._point)
+
+    def _hessian_product(self, v: Point) -> Point:
+        if self._objective.hessian is None:
+            return super()._hessian_product(v)
+        return self._objective.hessian(self._point, v)
+
+
+class _PairObjective(Objective):
+    """Cost and gradient from one callable."""
+
+    def __init__(self, value_and_gradient: Any, hessian: Any, riemannian: bool) -> None:
+        super().__init__()
+        self.value_and_gradient, self.hessian, self.riemannian = value_and_gradient, hessian, riemannian
+
+    def at(self, point: Point) -> Evaluation:
+        return _PairEvaluation(self, point)
+
+
+class _PairEvaluation(Evaluation):
+    _objective: _PairObjective
+
+    @cached_property
+    def _pair(self) -> Any:
+        pair = self._objective.value_and_gradient(self._point)
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise TypeError(f"objective must return a pair (cost, gradient), got {type(pair).__name__}")
+        return pair
+
+    def _value(self) -> Any:
+        self.gradient  # noqa: B018  one call gives both, and both are counted
+        return self._pair[0]
+
+    def _gradient(self) -> Point:
+        self.value  # noqa: B018
+        return self._pair[1]
+
+    def _hessian_product(self, v: Point) -> Point:
+        if self._objective.hessian is None:
+            return super()._hessian_product(v)
+        return self._objective.hessian(self._point, v)
+
+
+class _AutogradObjective(Objective):
+    """Cost as a torch function, differentiated by autograd."""
+
+    def __init__(self, cost: Any, hessian: Any) -> None:
+        super().__init__()
+        self.cost, self.hessian = cost, hessian
+
+    def at(self, point: Point) -> Evaluation:
+        return _AutogradEvaluation(self, point)
+
+
+class _AutogradEvaluation(Evaluation):
+    _objective: _AutogradObjective
+
+    @cached_property
+    def _graph(self) -> Any:
+        """Leaves that stand for the point, and the cost as a function of them."""
+        import torch
+
+        leaves = [_require_torch(leaf).detach().requires_grad_(True) for leaf in _leaves(self._point)]
+        with torch.enable_grad():
+            return leaves, self._objective.cost(_unflatten(self._point, leaves))
+
+    @cached_property
+    def _differentiable_gradient(self) -> Any:
+        """Gradient with its own graph: one linearisation serves every Hessian product at the point."""
+        import torch
+
+        leaves, cost = self._graph
+        return torch.autograd.grad(cost, leaves, create_graph=True, allow_unused=True, materialize_grads=True)
+
+    def _value(self) -> Any:
+        cost = self._graph[1]
+        return cost.detach() if is_torch_array(cost) else cost
+
+    def _gradient(self) -> Point:
+        import torch
+
+        leaves, cost = self._graph
+        as_number(cost.detach() if is_torch_array(cost) else cost)
+        if not (is_torch_array(cost) and cost.requires_grad):
+            raise TypeError("the cost does not depend on the point through torch operations; pass gradient=...")
+        gradient = torch.autograd.grad(cost, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
+        return _unflatten(self._point, gradient)
+
+    def _hessian_product(self, v: Point) -> Point:
+        import torch
+
+        if self._objective.hessian is not None:
+            return self._objective.hessian(self._point, v)
+        leaves, _ = self._graph
+        gradient = self._differentiable_gradient
+        if not any(part.requires_grad for part in gradient):
+            return _unflatten(self._point, [torch.zeros_like(leaf) for leaf in leaves])
+        product = torch.autograd.grad(
+            gradient, leaves, grad_outputs=_leaves(v), retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        return _unflatten(self._point, product)
+
+
+def _require_torch(leaf: Any) -> Any:
+    if not is_torch_array(leaf):
+        raise TypeError(
+            "gradient is missing: pass gradient=..., a callable x -> Euclidean gradient (or True if the objective "
+            f"returns both), or use torch points, which autograd differentiates; the point is {type(leaf).__name__}"
+        )
+    return leaf
+
+
+def _leaves(point: Point) -> list[Any]:
+    return [leaf for part in point for leaf in _leaves(part)] if isinstance(point, tuple) else [point]
+
+
+def _unflatten(like: Any, leaves: Any) -> Point:
+    rest = iter(leaves)
+
+    def build(part: Any) -> Any:
+        return type(part)._make(map(build, part)) if isinstance(part, tuple) else next(rest)  # type: ignore[attr-defined]
+
+    return build(like)
+
+
+def as_number(value: Any) -> float:
+    """Python number of a scalar cost; a TypeError for anything else."""
+    if is_array(value) or hasattr(value, "shape"):
+        if tuple(value.shape) != ():
+            raise TypeError(
+                f"objective must return one number, got an array of shape {tuple(value.shape)}; sum or average it"
+            )
+        return float(value)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"objective must return one number, got {type(value).__name__}") from None
+
+
+def require_like(vector: Point, point: Point, name: str) -> Point:
+    """Return the vector if it has the layout, shape, library, dtype and device of the point, else raise an error."""
+    if isinstance(point, tuple):
+        if not isinstance(vector, tuple) or len(vector) != len(point):
+            raise TypeError(
+                f"{name} must be a tuple of {len(point)} arrays like the point, got {type(vector).__name__}"
+            )
+        return point._make(  # type: ignore[attr-defined]
+            require_like(v, x, f"{name}[{i}]") for i, (v, x) in enumerate(zip(vector, point, strict=True))
+        )
+    if not is_array(vector):
+        raise TypeError(f"{name} must be {type(point).__name__} like the point, got {type(vector).__name__}")
+    if vector.shape != point.shape:
+        raise ValueError(f"{name} has shape {tuple(vector.shape)}, but the point has shape {tuple(point.shape)}")
+    if type(vector) is not type(point) or vector.dtype != point.dtype or kind(vector) != kind(point):
+        raise TypeError(f"{name} is {' '.join(kind(vector))}, but the point is {' '.join(kind(point))}")
+    return vector
+
+
+def is_finite(vector: Point) -> bool:
+    """Whether every entry of an array, or of a tuple of arrays, is finite."""
+    if isinstance(vector, tuple):
+        return all(map(is_finite, vector))
+    return bool(namespace(vector).all(namespace(vector).isfinite(vector)))

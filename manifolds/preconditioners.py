@@ -1,0 +1,240 @@
+"""Symmetric positive definite operators M that define the metric tr(U^T M V) and are cheap to solve with.
+
+``apply(v)`` is M v and ``solve(v)`` is M^{-1} v, for ``n x p`` matrices with leading batch dimensions. scipy calls the
+*inverse* of such an operator ``M``: what scipy applies is ``solve`` here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from manifolds.linalg import (
+    Array,
+    cholesky,
+    identity,
+    is_array,
+    namespace,
+    require_finite,
+    require_real_floating,
+    solve_triangular,
+    triangular_condition,
+)
+from manifolds.probes import require_positive_matrix, require_symmetric_positive
+
+
+class Preconditioner(ABC):
+    """A symmetric positive definite operator M on R^n with a cheap solve.
+
+    Any object with ``solve`` serves where a preconditioner is asked for; one without ``apply`` cannot give inner
+    products of arbitrary vectors, which the solvers do not need.
+    """
+
+    @abstractmethod
+    def apply(self, v: Array) -> Array:
+        """Product M v."""
+
+    @abstractmethod
+    def solve(self, v: Array) -> Array:
+        """Solution of M z = v."""
+
+
+class IdentityPreconditioner(Preconditioner):
+    """M = I: the Euclidean metric.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> IdentityPreconditioner().solve(np.array([[2.0]]))
+    array([[2.]])
+    """
+
+    def apply(self, v: Array) -> Array:
+        return v
+
+    def solve(self, v: Array) -> Array:
+        return v
+
+    def __repr__(self) -> str:
+        return "IdentityPreconditioner()"
+
+
+class DiagonalPreconditioner(Preconditioner):
+    """M = diag(d), for instance the diagonal of B (Jacobi).
+
+    Parameters
+    ----------
+    diagonal : array of shape (n,)
+        Positive entries.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> DiagonalPreconditioner(np.array([2.0, 4.0])).solve(np.array([[2.0], [2.0]]))
+    array([[1. ],
+           [0.5]])
+    """
+
+    def __init__(self, diagonal: Array) -> None:
+        if not is_array(diagonal) or diagonal.ndim != 1:
+            raise ValueError(f"diagonal must be an array of shape (n,), got {getattr(diagonal, 'shape', diagonal)}")
+        require_real_floating(diagonal, "diagonal")
+        require_finite(diagonal, "diagonal")
+        if not bool(namespace(diagonal).all(diagonal > 0)):
+            raise ValueError("diagonal must be positive; add a ridge to it")
+        self.diagonal = diagonal
+        self.shape = (diagonal.shape[0], diagonal.shape[0])
+
+    def apply(self, v: Array) -> Array:
+        return self.diagonal[:, None] * v
+
+    def solve(self, v: Array) -> Array:
+        return v / self.diagonal[:, None]
+
+    def __repr__(self) -> str:
+        return f"DiagonalPreconditioner(n={self.shape[0]})"
+
+
+class TriangularPreconditioner(Preconditioner):
+    """M = R^T R, kept as its upper-triangular factor R and never formed.
+
+    Parameters
+    ----------
+    factor : array of shape (n, n)
+        Upper-triangular R with a nonzero diagonal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> m = TriangularPreconditioner(np.array([[2.0, 0.0], [0.0, 1.0]]))
+    >>> m.apply(np.ones((2, 1)))
+    array([[4.],
+           [1.]])
+    """
+
+    def __init__(self, factor: Array) -> None:
+        if not is_array(factor) or factor.ndim != 2 or factor.shape[0] != factor.shape[1]:
+            raise ValueError(f"factor must be a square matrix, got {getattr(factor, 'shape', factor)}")
+        require_real_floating(factor, "factor")
+        require_finite(factor, "factor")
+        if triangular_condition(factor) == float("inf"):
+            raise ValueError("factor has a zero on its diagonal, so M = R^T R is singular; add a ridge")
+        self.factor = factor
+        self.shape = tuple(factor.shape)
+
+    def apply(self, v: Array) -> Array:
+        """M v = R^T (R v)."""
+        return self.factor.mT @ (self.factor @ v)
+
+    def solve(self, v: Array) -> Array:
+        """M^{-1} v = R^{-1} (R^{-T} v), two triangular solves."""
+        return solve_triangular(self.factor, solve_triangular(self.factor, v, transpose=True))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(n={self.shape[0]})"
+
+
+class CholeskyPreconditioner(TriangularPreconditioner):
+    """A dense symmetric positive definite M = R^T R by its Cholesky factor.
+
+    Parameters
+    ----------
+    matrix : array of shape (n, n)
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not square, finite, symmetric and positive definite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> m = CholeskyPreconditioner(np.array([[4.0, 2.0], [2.0, 3.0]]))
+    >>> np.round(m.apply(m.solve(np.array([[1.0], [2.0]]))), 12)
+    array([[1.],
+           [2.]])
+    """
+
+    def __init__(self, matrix: Array) -> None:
+        if not is_array(matrix):
+            raise TypeError(f"matrix must be a numpy array or a torch tensor, got {type(matrix).__name__}")
+        require_positive_matrix("matrix", matrix)
+        factor = cholesky(matrix)
+        if factor is None:
+            raise ValueError("matrix is not numerically positive definite; add a ridge (matrix + ridge * I)")
+        super().__init__(factor)
+
+
+class SketchedGramPreconditioner(TriangularPreconditioner):
+    """M = (S A)^T (S A) + ridge I from a sketch S A of a tall matrix A, kept as R of a QR factorisation.
+
+    If S keeps the column space of A to 1 +- eps, then (1 - eps) B <= M <= (1 + eps) B for B = A^T A + ridge I, and a
+    Riemannian method in the metric M converges nearly as fast as in the metric B. Neither M nor B is formed:
+    R comes from the QR factorisation of [S A; sqrt(ridge) I].
+
+    Parameters
+    ----------
+    sketched : array of shape (s, d)
+        Sketch S A, with ``s >= d`` rows (``4 d`` is a good choice) unless there is a ridge.
+    ridge : float
+        Non-negative multiple of the identity that B contains.
+
+    References
+    ----------
+    B. Shustin, H. Avron, Faster randomized methods for orthogonality constrained problems, JMLR (2024).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a = np.random.default_rng(0).standard_normal((1000, 3))
+    >>> m = SketchedGramPreconditioner(a)
+    >>> np.allclose(m.apply(np.eye(3)), a.T @ a)
+    True
+    """
+
+    def __init__(self, sketched: Array, ridge: float = 0.0) -> None:
+        if not is_array(sketched) or sketched.ndim != 2:
+            raise ValueError(f"sketched must be a matrix of shape (s, d), got {getattr(sketched, 'shape', sketched)}")
+        require_finite(sketched, "sketched")
+        if not ridge >= 0:
+            raise ValueError(f"ridge must be non-negative, got {ridge}")
+        rows, columns = sketched.shape
+        if rows < columns and ridge == 0:
+            raise ValueError(
+                f"sketched has {rows} rows for {columns} columns, so M is singular; use more rows or a ridge"
+            )
+        xp = namespace(sketched)
+        stacked = xp.concat([sketched, ridge**0.5 * identity(columns, sketched)]) if ridge else sketched
+        factor = xp.linalg.qr(stacked, mode="reduced")[1]
+        if triangular_condition(factor) * xp.finfo(factor.dtype).eps ** 2 > 1:
+            raise ValueError(
+                "the sketched matrix is rank deficient, so M is singular; use a ridge or drop dependent columns"
+            )
+        super().__init__(factor)
+
+
+def as_preconditioner(metric: Any, n: int, like: Array, *, probe: bool = True) -> Any:
+    """Preconditioner of order n from None (identity), a matrix, a vector (diagonal) or an object with ``solve``.
+
+    Raises
+    ------
+    TypeError
+        If the object has no ``solve``.
+    ValueError
+        If its order is not n, or it is not symmetric positive definite on the probe's vectors.
+    """
+    if metric is None:
+        return IdentityPreconditioner()
+    if is_array(metric):
+        metric = DiagonalPreconditioner(metric) if metric.ndim == 1 else CholeskyPreconditioner(metric)
+        probe = False
+    elif not hasattr(metric, "solve"):
+        raise TypeError(
+            "preconditioner must be None, a matrix, a vector (a diagonal) or an object with solve(v) = M^{-1} v, "
+            f"got {type(metric).__name__}; note that scipy's M is the inverse of this one"
+        )
+    if getattr(metric, "shape", (n, n)) != (n, n):
+        raise ValueError(f"preconditioner has shape {tuple(metric.shape)}, but B has order {n}")
+    if probe and not isinstance(metric, (IdentityPreconditioner, DiagonalPreconditioner, TriangularPreconditioner)):
+        require_symmetric_positive("preconditioner", metric.solve, n, like)
+    return metric

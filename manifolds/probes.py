@@ -1,0 +1,73 @@
+"""Probes of linear operators: symmetric, positive and finite, as far as a few products can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from manifolds.linalg import Array, cholesky, machine_epsilon, namespace, norm, standard_normal, symmetric_part
+
+_SMALL = 512
+"""Order up to which a dense matrix is factorised outright, which takes milliseconds and decides the question."""
+
+
+def require_symmetric_positive(name: str, product: Callable[[Array], Array], n: int, like: Array) -> None:
+    """Raise a ValueError if an operator on R^n is not finite, symmetric and positive on random vectors.
+
+    One product with a block X of random columns is taken: X^T B X must be symmetric to rounding and positive definite.
+
+    Parameters
+    ----------
+    name : str
+        What to call the operator in the message.
+    product : callable
+        ``V -> B V`` for an ``n x k`` matrix.
+    n : int
+        Order of the operator.
+    like : array
+        Kind of the vectors it takes.
+    """
+    x = standard_normal(0, (n, min(n, 6)), like)
+    _require(name, x.mT @ _image(name, product, x), norm(x) ** 2)
+
+
+def require_positive_matrix(name: str, matrix: Array) -> None:
+    """Raise a ValueError if a dense matrix is not finite, symmetric and positive definite.
+
+    Up to order 512 the matrix is factorised, which decides; above, it is probed as an operator.
+    """
+    xp = namespace(matrix)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{name} must be a square matrix, got shape {tuple(matrix.shape)}")
+    if not bool(xp.all(xp.isfinite(matrix))):
+        raise ValueError(f"{name} contains NaN or infinity")
+    if matrix.shape[0] <= _SMALL:
+        _require(name, matrix, norm(matrix))
+    else:
+        require_symmetric_positive(name, lambda v: matrix @ v, matrix.shape[0], matrix)
+
+
+def _image(name: str, product: Callable[[Array], Array], x: Array) -> Array:
+    image = product(x)
+    if getattr(image, "shape", None) != x.shape:
+        raise ValueError(
+            f"{name} maps shape {tuple(x.shape)} to {getattr(image, 'shape', None)}; it must keep the shape"
+        )
+    xp = namespace(image)
+    if not bool(xp.all(xp.isfinite(image))):
+        raise ValueError(f"{name} gives NaN or infinity on a random vector")
+    return image
+
+
+def _require(name: str, gram: Array, scale: Array) -> None:
+    size = float(norm(gram))
+    asymmetry = float(norm(gram - gram.mT)) / 2
+    if asymmetry > machine_epsilon(gram) ** 0.5 * max(size, float(scale) * machine_epsilon(gram)):
+        raise ValueError(
+            f"{name} must be symmetric, but x^T {name} y and y^T {name} x differ by {asymmetry / size:.1e} of them; "
+            f"pass the symmetric part ({name} + {name}^T) / 2 if that is what you mean"
+        )
+    if cholesky(symmetric_part(gram)) is None:
+        raise ValueError(
+            f"{name} must be positive definite, but x^T {name} x is not positive for some vectors x; "
+            f"add a ridge ({name} + ridge * I) or remove dependent columns"
+        )

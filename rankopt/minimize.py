@@ -1,0 +1,256 @@
+"""Minimization of a function on a manifold, in the manner of ``scipy.optimize.minimize``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+from manifolds.linalg import Seed, machine_epsilon
+from manifolds.manifold import Manifold, Point
+from manifolds.objective import as_objective
+from rankopt.solvers.conjugate_gradient import ConjugateGradient
+from rankopt.solvers.gradient_descent import GradientDescent
+from rankopt.solvers.method import Context, Method
+from rankopt.solvers.stopping import GradientNorm, MaxIterations, Progress, Status, StoppingCriterion
+from rankopt.state import ObjectiveProblem, Problem, State
+
+_METHODS: dict[str, type[Method[Any]]] = {"conjugate-gradient": ConjugateGradient, "gradient-descent": GradientDescent}
+
+
+def minimize(
+    objective: Any,
+    manifold: Manifold,
+    x0: Point = None,
+    method: str | Method[Any] | None = None,
+    *,
+    gradient: Callable[..., Any] | bool | None = None,
+    hessian: Callable[..., Any] | None = None,
+    preconditioner: Callable[[Point, Point], Point] | None = None,
+    stopping: StoppingCriterion | None = None,
+    callback: Callable[[OptimizeResult], Any] | None = None,
+    rng: Seed = None,
+    progress: bool = False,
+) -> OptimizeResult:
+    """Minimize a function f(x) over the points x of a manifold.
+
+    Parameters
+    ----------
+    objective : callable or object
+        ``x -> cost``; or ``x -> (cost, Euclidean gradient)`` with ``gradient=True``; or an object with
+        ``value_and_gradient(x)`` and optionally ``hessian_product(x, v)`` (Euclidean, unless it says
+        ``riemannian = True``); or a Problem with states of its own. Costs of torch points are differentiated by
+        autograd where no gradient is given.
+    manifold : Manifold
+    x0 : point, optional
+        Start point. One that is off the manifold by at most one percent is projected; a random one when left out.
+    method : {"conjugate-gradient", "gradient-descent"} or Method, optional
+        A name, or a configured value such as ``ConjugateGradient(beta=HagerZhang())``. Conjugate gradients by default.
+    gradient : callable or True, optional
+        ``x -> Euclidean gradient``.
+    hessian : callable, optional
+        ``(x, v) -> Euclidean Hessian product``; the methods of first order do not use it.
+    preconditioner : callable, optional
+        ``(x, v) -> tangent vector``: an approximate inverse of the Hessian, positive definite in the metric.
+    stopping : StoppingCriterion, optional
+        Criteria combined with ``|`` and ``&``. By default ``GradientNorm() | MaxIterations(1000)``: the gradient's norm
+        has fallen to 1e-6 (float64) or 1e-3 (float32) of one plus its norm at the start.
+    callback : callable, optional
+        Called with the intermediate result after every step; raising StopIteration ends the run.
+    rng : None, int or generator
+        Where the random start point comes from.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        ``x``; ``fun``; ``grad_norm`` (in the metric); ``nit``; true counts ``nfev``, ``ngev``, ``nhev``; ``success``;
+        ``status`` (a Status); ``message``; ``history``, a mapping of equally long arrays ``fun``, ``grad_norm``,
+        ``step_size``, ``time`` (seconds), ``nfev``, ``ngev`` and what else the problem counts, one entry per
+        iteration from the start point on. Ctrl-C ends the run with the best point so far and ``Status.INTERRUPTED``.
+
+    Raises
+    ------
+    ValueError
+        If the start point is far off the manifold or has the wrong shape, the cost is not finite there, or the gradient
+        has the wrong shape.
+    TypeError
+        If arguments are of the wrong type, the cost is not one number, or libraries, dtypes or devices are mixed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Stiefel
+    >>> a = np.diag([1.0, 2.0, 3.0, 4.0, 5.0])
+    >>> result = minimize(lambda x: -np.trace(x.T @ a @ x), Stiefel(5, 2), gradient=lambda x: -2 * a @ x, rng=0)
+    >>> round(result.fun, 9), result.status.name
+    (-9.0, 'CONVERGED_GRADIENT')
+    """
+    problem = _as_problem(objective, manifold, gradient, hessian)
+    solver = _as_method(method)
+    if preconditioner is not None and not callable(preconditioner):
+        raise TypeError(
+            f"preconditioner must be a callable (x, v) -> tangent vector, got {type(preconditioner).__name__}"
+        )
+    if stopping is None:
+        stopping = GradientNorm() | MaxIterations(1000)
+    elif not isinstance(stopping, StoppingCriterion):
+        raise TypeError(
+            f"stopping must be a StoppingCriterion such as MaxIterations(100), got {type(stopping).__name__}"
+        )
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be a callable, got {type(callback).__name__}")
+    run = Run(problem, solver, stopping, preconditioner, callback, progress)
+    return run.to_end(problem.random_start(rng) if x0 is None else x0)
+
+
+def _as_problem(objective: Any, manifold: Manifold, gradient: Any, hessian: Any) -> Problem:
+    if not isinstance(manifold, Manifold):
+        raise TypeError(f"manifold must be a Manifold, got {type(manifold).__name__}")
+    if not isinstance(objective, Problem):
+        return ObjectiveProblem(as_objective(objective, gradient, hessian), manifold)
+    if manifold is not objective.manifold:
+        raise ValueError("manifold must be the problem's own, problem.manifold")
+    if gradient is not None or hessian is not None:
+        raise ValueError("gradient and hessian must be left out: the problem brings its own")
+    return objective
+
+
+def _as_method(method: str | Method[Any] | None) -> Method[Any]:
+    if method is None:
+        return ConjugateGradient()
+    if isinstance(method, Method):
+        return method
+    if not isinstance(method, str):
+        raise TypeError(f"method must be a name or a method such as ConjugateGradient(), got {type(method).__name__}")
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {sorted(_METHODS)}, got {method!r}")
+    return _METHODS[method]()
+
+
+class Run:
+    """One run of a method on a problem: records, stops, reports, and survives an interruption."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method[Any],
+        stopping: StoppingCriterion,
+        preconditioner: Any,
+        callback: Any,
+        progress: bool,
+    ) -> None:
+        self._problem, self._method, self._stopping = problem, method, stopping
+        self._preconditioner, self._callback, self._show = preconditioner, callback, progress
+        self._history: dict[str, list[float]] = {name: [] for name in ("fun", "grad_norm", "step_size", "time")}
+        self._best: State | None = None
+        self._began = time.perf_counter()
+
+    def to_end(self, x0: Point) -> OptimizeResult:
+        """Run from a start point until a criterion, the callback or an interruption ends it."""
+        bar = _progress_bar(self._show)
+        try:
+            status, state = self._iterate(x0, bar)
+        except KeyboardInterrupt:
+            if self._best is None:
+                return self._unstarted(x0)
+            status, state = Status.INTERRUPTED, self._best
+        finally:
+            bar.close()
+        return self._result(state if status.success or self._best is None else self._best, status)
+
+    def _iterate(self, x0: Point, bar: Any) -> tuple[Status, State]:
+        state = self._problem.start(x0)
+        context = Context(
+            cheap_trials=self._problem.cheap_trials,
+            preconditioner=self._preconditioner,
+            linear_combination=self._problem.manifold.linear_combination,
+            typical_dist=self._problem.manifold.typical_dist,
+            values=self._history["fun"],
+        )
+        seen = Progress(self._history, _epsilon(state.point))
+        self._record(state, 0.0)
+        memory = self._method.start(state, context)
+        while (status := self._stopping.check(seen)) is None:
+            step = self._method.step(state, memory, context)
+            if step is None:
+                return Status.STEP_TOO_SMALL, state
+            state, memory = step.state, step.memory
+            self._record(state, step.step_size)
+            bar.update(state)
+            if self._callback is not None:
+                try:
+                    self._callback(self._result(state, None))
+                except StopIteration:
+                    return Status.USER, state
+        return status, state
+
+    def _record(self, state: State, step_size: float) -> None:
+        """Add one entry to the history and keep the best state."""
+        entry = {"fun": state.value, "grad_norm": state.gradient_norm, "step_size": step_size}
+        entry |= self._problem.counts()
+        for name, value in entry.items():
+            self._history.setdefault(name, []).append(value)
+        self._history["time"].append(time.perf_counter() - self._began)
+        if self._best is None or state.value < self._best.value:
+            self._best = state
+
+    def _result(self, state: State, status: Status | None) -> OptimizeResult:
+        length = len(self._history["time"])
+        result = OptimizeResult(
+            x=state.point,
+            fun=state.value,
+            grad_norm=state.gradient_norm,
+            nit=length - 1,
+            **self._problem.counts(),
+        )
+        if status is not None:
+            history = {name: np.asarray(values[:length]) for name, values in self._history.items()}
+            result.update(
+                success=status.success, status=status, message=status.message, history=OptimizeResult(history)
+            )
+        return result
+
+    def _unstarted(self, x0: Point) -> OptimizeResult:
+        status = Status.INTERRUPTED
+        history = OptimizeResult({name: np.empty(0) for name in self._history})
+        return OptimizeResult(
+            x=x0, fun=float("nan"), grad_norm=float("nan"), nit=0, **self._problem.counts(),
+            success=False, status=status, message=status.message, history=history,
+        )  # fmt: skip
+
+
+class _Silent:
+    """Progress bar that shows nothing."""
+
+    def update(self, state: State) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Bar:
+    """Progress bar with the cost and the gradient's norm."""
+
+    def __init__(self) -> None:
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(unit=" steps", dynamic_ncols=True)
+
+    def update(self, state: State) -> None:
+        self._bar.set_postfix_str(f"cost {state.value:.8g}, gradient {state.gradient_norm:.1e}", refresh=False)
+        self._bar.update()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def _progress_bar(show: bool) -> _Bar | _Silent:
+    return _Bar() if show else _Silent()
+
+
+def _epsilon(point: Point) -> float:
+    return _epsilon(point[0]) if isinstance(point, tuple) else machine_epsilon(point)

@@ -1,0 +1,1 @@
+"""Solvers as values: methods, line searches and stopping criteria."""

@@ -1,0 +1,163 @@
+"""Nonlinear conjugate gradients on a manifold, with the usual rules for beta as values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from manifolds.manifold import Point
+from rankopt.solvers.line_search import LineSearch, Wolfe
+from rankopt.solvers.method import Context, Method, Step
+from rankopt.state import State, precondition
+
+
+class GradientProducts(NamedTuple):
+    """Inner products of which every rule for beta is made, at the new point.
+
+    With the new gradient g, the old one g' and the old direction d', T the transport to the new point. They need the
+    directional derivative at the new point only, never the metric itself.
+    """
+
+    new_new: float
+    """<g, g>"""
+    old_old: float
+    """<g', g'>"""
+    old_new: float
+    """<T g', g>"""
+    direction_new: float
+    """<T d', g>"""
+    direction_old: float
+    """<d', g'>"""
+
+
+class BetaRule(ABC):
+    """Rule for the weight beta of the old direction in d = -g + beta T d'."""
+
+    @abstractmethod
+    def beta(self, products: GradientProducts) -> float:
+        """Weight of the old direction."""
+
+
+@dataclass(frozen=True)
+class PolakRibiere(BetaRule):
+    """PR+: beta = max(0, (<g, g> - <T g', g>) / <g', g'>)."""
+
+    def beta(self, products: GradientProducts) -> float:
+        return max(0.0, (products.new_new - products.old_new) / products.old_old)
+
+
+@dataclass(frozen=True)
+class HestenesStiefel(BetaRule):
+    """HS+: beta = max(0, (<g, g> - <T g', g>) / (<T d', g> - <d', g'>))."""
+
+    def beta(self, products: GradientProducts) -> float:
+        return max(0.0, _ratio(products.new_new - products.old_new, products.direction_new - products.direction_old))
+
+
+@dataclass(frozen=True)
+class FletcherReeves(BetaRule):
+    """FR: beta = <g, g> / <g', g'>."""
+
+    def beta(self, products: GradientProducts) -> float:
+        return products.new_new / products.old_old
+
+
+@dataclass(frozen=True)
+class HagerZhang(BetaRule):
+    """HZ+: beta = max(0, (<y, g> - 2 <y, y> <T d', g> / <T d', y>) / <T d', y>) with y = g - T g'.
+
+    <y, y> is taken as <g, g> - 2 <T g', g> + <g', g'>, as if the transport kept norms, so that the metric is not
+    needed.
+
+    References
+    ----------
+    W. Hager, H. Zhang, A new conjugate gradient method with guaranteed descent, SIAM J. Optim. 16 (2005), eq. (1.3).
+    """
+
+    def beta(self, products: GradientProducts) -> float:
+        along = products.direction_new - products.direction_old
+        squared = products.new_new - 2 * products.old_new + products.old_old
+        inner = products.new_new - products.old_new
+        return max(0.0, _ratio(inner - 2 * squared * _ratio(products.direction_new, along), along))
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b != 0 else 0.0
+
+
+class ConjugateGradientMemory(NamedTuple):
+    """What conjugate gradients remember: the direction, its slope, the preconditioned gradient and the last step."""
+
+    direction: Point
+    slope: float
+    search_gradient: Point
+    step_size: float | None
+
+
+@dataclass(frozen=True)
+class ConjugateGradient(Method[ConjugateGradientMemory]):
+    """Nonlinear conjugate gradients: d = -g + beta T d', a line search along d, restarts where d does not descend.
+
+    Parameters
+    ----------
+    beta : BetaRule
+        HestenesStiefel(), PolakRibiere(), FletcherReeves() or HagerZhang().
+    line_search : LineSearch, optional
+        Wolfe() with a curvature of 0.1, or of 1e-3 where trials cost next to nothing.
+    restart : float
+        The direction is reset to the negative gradient where <d, g> > -restart * <g, g>.
+
+    References
+    ----------
+    P.-A. Absil, R. Mahony, R. Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Section 8.3.
+
+    Examples
+    --------
+    >>> ConjugateGradient(beta=HagerZhang()).beta
+    HagerZhang()
+    """
+
+    beta: BetaRule = HestenesStiefel()
+    line_search: LineSearch | None = None
+    restart: float = 1e-3
+
+    def start(self, state: State, context: Context) -> ConjugateGradientMemory:
+        gradient = precondition(state, context.preconditioner)
+        return ConjugateGradientMemory(context.scaled(-1.0, gradient), -state.derivative(gradient), gradient, None)
+
+    def step(
+        self, state: State, memory: ConjugateGradientMemory, context: Context
+    ) -> Step[ConjugateGradientMemory] | None:
+        search = self.line_search or Wolfe(curvature=1e-3 if context.cheap_trials else 0.1)
+        first = context.first_step(state, memory.slope) if memory.step_size is None else memory.step_size
+        curve = state.along(memory.direction)
+        t = search.search(curve, state, memory.slope, first, context.values)
+        if t is None:
+            steepest = self.start(state, context)
+            if memory.slope == steepest.slope:
+                return None
+            return self.step(state, steepest, context)
+        new = curve.accept(t)
+        return Step(new, self._next(state, new, memory, t, context), t)
+
+    def _next(
+        self, old: State, new: State, memory: ConjugateGradientMemory, t: float, context: Context
+    ) -> ConjugateGradientMemory:
+        """Direction at the new state, and the step that would repeat the decrease the last one predicted."""
+        gradient = precondition(new, context.preconditioner)
+        new_new = new.derivative(gradient) if context.preconditioner else new.squared_gradient_norm
+        transported = new.geometry.transport_from(old.geometry, memory.direction)
+        products = GradientProducts(
+            new_new=new_new,
+            old_old=old.derivative(memory.search_gradient) if context.preconditioner else old.squared_gradient_norm,
+            old_new=new.derivative(new.geometry.transport_from(old.geometry, memory.search_gradient)),
+            direction_new=new.derivative(transported),
+            direction_old=memory.slope,
+        )
+        beta = self.beta.beta(products)
+        slope = -new_new + beta * products.direction_new
+        if not slope < -self.restart * new_new:
+            beta, slope = 0.0, -new_new
+        direction = context.linear_combination(-1.0, gradient, beta, transported)
+        return ConjugateGradientMemory(direction, slope, gradient, t * memory.slope / slope if slope else t)

@@ -1,0 +1,108 @@
+"""Riemannian gradient descent, with Barzilai-Borwein steps or plain backtracking."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from manifolds.manifold import Point
+from rankopt.solvers.line_search import Armijo, LineSearch
+from rankopt.solvers.method import Context, Method, Step
+from rankopt.state import State, precondition
+
+
+class StepRule(ABC):
+    """Rule for the first trial of the next line search."""
+
+    @abstractmethod
+    def next_step(self, step: float, old_old: float, old_new: float, new_new: float, iteration: int) -> float:
+        """First trial, from the last step t and the products <g', g'>, <T g', g> and <g, g>."""
+
+
+@dataclass(frozen=True)
+class BarzilaiBorwein(StepRule):
+    """Steps <s, s> / <s, y> and <s, y> / <y, y> by turns, with s = -t g' and y = g - T g'.
+
+    Inner products of transported gradients are taken as if the transport kept norms, so that the metric is not needed.
+
+    Parameters
+    ----------
+    shortest, longest : float
+        Bounds of the step.
+
+    References
+    ----------
+    B. Iannazzo, M. Porcelli, The Riemannian Barzilai-Borwein method, IMA J. Numer. Anal. 38 (2018).
+    """
+
+    shortest: float = 1e-10
+    longest: float = 1e10
+
+    def next_step(self, step: float, old_old: float, old_new: float, new_new: float, iteration: int) -> float:
+        secant = old_old - old_new
+        if secant <= 0:
+            return min(10 * step, self.longest)
+        if iteration % 2:
+            squared = new_new - 2 * old_new + old_old
+            return min(max(step * secant / squared, self.shortest), self.longest)
+        return min(max(step * old_old / secant, self.shortest), self.longest)
+
+
+@dataclass(frozen=True)
+class GrowingStep(StepRule):
+    """Twice the last step: plain backtracking that may grow again."""
+
+    def next_step(self, step: float, old_old: float, old_new: float, new_new: float, iteration: int) -> float:
+        return 2 * step
+
+
+class GradientDescentMemory(NamedTuple):
+    """What gradient descent remembers: the next trial step, if any, and the number of steps."""
+
+    step: float | None
+    iteration: int
+
+
+@dataclass(frozen=True)
+class GradientDescent(Method[GradientDescentMemory]):
+    """Gradient descent: a line search along the negative (preconditioned) gradient.
+
+    Parameters
+    ----------
+    step_rule : StepRule
+        BarzilaiBorwein(), or GrowingStep() for plain backtracking.
+    line_search : LineSearch, optional
+        Armijo() over the latest ten costs for Barzilai-Borwein steps, which must be allowed to rise now and then; else
+        monotone Armijo().
+
+    Examples
+    --------
+    >>> GradientDescent(GrowingStep()).step_rule
+    GrowingStep()
+    """
+
+    step_rule: StepRule = BarzilaiBorwein()
+    line_search: LineSearch | None = None
+
+    def start(self, state: State, context: Context) -> GradientDescentMemory:
+        return GradientDescentMemory(None, 0)
+
+    def step(self, state: State, memory: GradientDescentMemory, context: Context) -> Step[GradientDescentMemory] | None:
+        search = self.line_search or Armijo(memory=10 if isinstance(self.step_rule, BarzilaiBorwein) else 1)
+        gradient: Point = precondition(state, context.preconditioner)
+        old_old = state.derivative(gradient)
+        curve = state.along(context.scaled(-1.0, gradient))
+        first = context.first_step(state, -old_old) if memory.step is None else memory.step
+        t = search.search(curve, state, -old_old, first, context.values)
+        if t is None:
+            return None
+        new = curve.accept(t)
+        old_new = new.derivative(new.geometry.transport_from(state.geometry, gradient))
+        new_new = (
+            new.derivative(precondition(new, context.preconditioner))
+            if context.preconditioner
+            else new.squared_gradient_norm
+        )
+        following = self.step_rule.next_step(t, old_old, old_new, new_new, memory.iteration)
+        return Step(new, GradientDescentMemory(following, memory.iteration + 1), t)

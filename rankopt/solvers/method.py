@@ -1,0 +1,67 @@
+"""The protocol of a method: a value with a pure step from state to state."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from manifolds.manifold import Point
+from rankopt.state import State
+
+Memory = TypeVar("Memory")
+
+
+@dataclass(frozen=True)
+class Step(Generic[Memory]):
+    """What one step gives: the new state, what the method remembers, and the length t of the step."""
+
+    state: State
+    memory: Memory
+    step_size: float
+
+
+class Method(ABC, Generic[Memory]):
+    """An iterative method without state of its own: everything it remembers goes through ``step``."""
+
+    @abstractmethod
+    def start(self, state: State, context: Context) -> Memory:
+        """What the method remembers before its first step."""
+
+    @abstractmethod
+    def step(self, state: State, memory: Memory, context: Context) -> Step[Memory] | None:
+        """Take one step, or return None where no step decreases the cost."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a run hands to its method: the problem's costs of trials, the preconditioner and the latest costs.
+
+    Attributes
+    ----------
+    cheap_trials : bool
+        Whether line searches may be nearly exact.
+    preconditioner : callable or None
+        ``(x, v) -> tangent vector``: an approximation of the inverse Hessian, positive definite in the metric.
+    linear_combination : callable
+        That of the manifold.
+    typical_dist : float
+    values : list of float
+        Costs so far, newest last.
+    """
+
+    cheap_trials: bool
+    preconditioner: Callable[[Point, Point], Point] | None
+    linear_combination: Callable[[Any, Point, Any, Point], Point]
+    typical_dist: float
+    values: list[float]
+
+    def scaled(self, a: float, v: Point) -> Point:
+        """Vector a v."""
+        return self.linear_combination(a, v, 0.0, v)
+
+    def first_step(self, state: State, slope: float) -> float:
+        """Length of the very first trial: a step of norm one along the gradient, or less on a small manifold."""
+        squared = max(-slope, 1e-300)
+        return min(1.0, 0.5 * self.typical_dist) / squared**0.5

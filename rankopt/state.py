@@ -1,0 +1,217 @@
+"""State and curve: all that a solver sees of a problem.
+
+A *state* is a point with its local geometry, cost and gradient; a *curve* runs from it along a tangent vector. The
+generic problem retracts and evaluates. A problem with more structure overrides both and may carry products from state
+to state, so that a step costs one product and its line search costs small-matrix algebra.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any
+
+from manifolds.linalg import is_array, machine_epsilon, require_finite, require_real_floating
+from manifolds.manifold import LocalGeometry, Manifold, Point
+from manifolds.objective import Evaluation, Objective, is_finite, require_like
+from manifolds.retractions import RankDeficientError
+
+_CLOSE = 1e-2
+"""Relative distance up to which a start point off the manifold is projected rather than refused."""
+
+
+class State(ABC):
+    """A point with its local geometry, cost and Riemannian gradient.
+
+    Attributes
+    ----------
+    point : array or named tuple of arrays
+    geometry : LocalGeometry
+    value : float
+        Cost.
+    gradient : tangent vector
+        Riemannian gradient.
+    """
+
+    point: Point
+    geometry: Any
+    value: float
+    gradient: Any
+    rounding: float
+    """Size below which a difference of costs says nothing."""
+
+    @cached_property
+    def squared_gradient_norm(self) -> float:
+        """Squared norm of the gradient in the metric, which is Df(x)[grad f(x)]."""
+        return self.derivative(self.gradient)
+
+    @property
+    def gradient_norm(self) -> float:
+        """Norm of the gradient in the metric."""
+        return max(self.squared_gradient_norm, 0.0) ** 0.5
+
+    @abstractmethod
+    def derivative(self, tangent_vector: Point) -> float:
+        """Directional derivative Df(x)[v] = <grad f(x), v>_x."""
+
+    @abstractmethod
+    def along(self, tangent_vector: Point) -> Curve:
+        """Curve that starts here along a tangent vector."""
+
+
+class Curve(ABC):
+    """The cost along a retraction's curve t -> f(R_x(t v))."""
+
+    @abstractmethod
+    def value(self, t: float) -> float:
+        """Cost at t; infinite where the point or the cost is not defined."""
+
+    @abstractmethod
+    def slope(self, t: float) -> float:
+        """Derivative of the cost at t."""
+
+    @abstractmethod
+    def accept(self, t: float) -> State:
+        """State at the point of t."""
+
+
+class Problem(ABC):
+    """Source of states: what ``minimize`` runs on.
+
+    Attributes
+    ----------
+    manifold : Manifold
+    cheap_trials : bool
+        Whether values and slopes along a curve cost next to nothing, so that the line search may be nearly exact.
+    """
+
+    manifold: Manifold
+    cheap_trials = False
+
+    @abstractmethod
+    def start(self, point: Point) -> State:
+        """State at a start point, after checking it."""
+
+    def random_start(self, rng: Any) -> Point:
+        """Random start point."""
+        return self.manifold.random_point(rng)
+
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """True counts so far: ``nfev``, ``ngev``, ``nhev`` and what else the problem counts."""
+
+
+class ObjectiveProblem(Problem):
+    """An objective on a manifold, by retraction and evaluation.
+
+    Parameters
+    ----------
+    objective : Objective
+    manifold : Manifold
+    """
+
+    def __init__(self, objective: Objective, manifold: Manifold) -> None:
+        self.objective, self.manifold = objective, manifold
+
+    def counts(self) -> dict[str, int]:
+        return {"nfev": self.objective.nfev, "ngev": self.objective.ngev, "nhev": self.objective.nhev}
+
+    def start(self, point: Point) -> State:
+        point = self._on_manifold(point)
+        state = ObjectiveState(self, point, self.objective.at(point))
+        if not (abs(state.value) < float("inf") and is_finite(state.gradient)):
+            raise ValueError(f"objective must be finite at the start point x0, got cost {state.value}")
+        return state
+
+    def _on_manifold(self, point: Point) -> Point:
+        """The start point, projected if it is close to the manifold, else refused with the reason."""
+        for array in point if isinstance(point, tuple) else (point,):
+            if is_array(array):
+                require_real_floating(array, "x0")
+                require_finite(array, "x0")
+        point = self.manifold.at(point).point
+        problem = self.manifold.check_point(point)
+        if problem is None:
+            return point
+        nearest = self.manifold.nearest_point(point)
+        difference = self.manifold.linear_combination(1.0, point, -1.0, nearest)
+        distance = _size(self.manifold, difference) / max(_size(self.manifold, nearest), 1e-300)
+        if not distance <= _CLOSE:
+            raise ValueError(
+                f"x0 is far off the manifold: {problem}; start from manifold.nearest_point(x0) if that is what you mean"
+            )
+        return nearest
+
+
+class ObjectiveState(State):
+    """State of an objective: the gradient is computed when it is first asked for."""
+
+    def __init__(self, problem: ObjectiveProblem, point: Point, evaluation: Evaluation) -> None:
+        self.problem, self.point, self.evaluation = problem, point, evaluation
+        self.value = evaluation.value
+        self.rounding = 4 * _epsilon(point) * abs(self.value)
+
+    @cached_property
+    def geometry(self) -> LocalGeometry:
+        return self.problem.manifold.at(self.point)
+
+    @cached_property
+    def gradient(self) -> Point:
+        gradient = self.evaluation.gradient
+        return gradient if self.problem.objective.riemannian else self.geometry.riemannian_gradient(gradient)
+
+    def derivative(self, tangent_vector: Point) -> float:
+        if self.problem.objective.riemannian:
+            return float(self.geometry.inner_product(self.gradient, tangent_vector))
+        return float(self.problem.manifold.euclidean_inner_product(self.evaluation.gradient, tangent_vector))
+
+    def hessian_product(self, tangent_vector: Point) -> Point:
+        """Riemannian Hessian product along a tangent vector."""
+        product = self.evaluation.hessian_product(tangent_vector)
+        if self.problem.objective.riemannian:
+            return product
+        return self.geometry.riemannian_hessian(self.evaluation.gradient, product, tangent_vector)
+
+    def along(self, tangent_vector: Point) -> Curve:
+        return ObjectiveCurve(self, tangent_vector)
+
+
+class ObjectiveCurve(Curve):
+    """Curve of an objective: a trial retracts and evaluates once, and the last one is kept for the step taken."""
+
+    def __init__(self, state: ObjectiveState, tangent_vector: Point) -> None:
+        self._problem = state.problem
+        self._curve = state.geometry.retraction_curve(tangent_vector)
+        self._t, self._trial = 0.0, state
+
+    def value(self, t: float) -> float:
+        try:
+            value = self.accept(t).value
+        except RankDeficientError:
+            return float("inf")
+        return value if value == value else float("inf")
+
+    def slope(self, t: float) -> float:
+        return self.accept(t).derivative(self._curve.velocity(t))
+
+    def accept(self, t: float) -> ObjectiveState:
+        if t != self._t:
+            point = self._curve.point(t)
+            self._trial = ObjectiveState(self._problem, point, self._problem.objective.at(point))
+            self._t = t
+        return self._trial
+
+
+def precondition(state: State, preconditioner: Any) -> Point:
+    """Preconditioned gradient: the gradient itself without a preconditioner ``(x, v) -> tangent vector``."""
+    if preconditioner is None:
+        return state.gradient
+    return require_like(preconditioner(state.point, state.gradient), state.point, "preconditioner")
+
+
+def _epsilon(point: Point) -> float:
+    return _epsilon(point[0]) if isinstance(point, tuple) else machine_epsilon(point)
+
+
+def _size(manifold: Manifold, vector: Point) -> float:
+    return float(manifold.euclidean_inner_product(vector, vector)) ** 0.5
