@@ -19,7 +19,7 @@ version = release
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # formulas without network
     "numpydoc",
     "matplotlib.sphinxext.plot_directive",
 ]

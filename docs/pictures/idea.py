@@ -1,26 +1,28 @@
-"""The picture of "The idea in one page": one cost, one constraint, two metrics, drawn with numpy alone."""
+"""The picture of "The idea in one page": one cost, one constraint, two metrics, drawn with the library itself."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from manifolds import GeneralizedStiefel
+from rankopt import GradientDescent, MaxIterations, Wolfe, minimize
+
 plt.rcParams["contour.negative_linestyle"] = "solid"
 PLAIN, MATCHED = "#D55E00", "#0072B2"  # M = I and M = B, told apart by colour-blind readers too
+STEEPEST = GradientDescent(line_search=Wolfe(curvature=1e-3))
 
 
-def minimize(A, B, M, x, steps, restart=False):
-    """Conjugate gradients (``restart``: steepest descent) for -x'Ax/2 on x'Bx = 1 in the metric u'Mv."""
-    points, inverse, old, direction = [x], np.linalg.inv(M), None, np.zeros_like(x)
-    for _ in range(steps):
-        b, euclidean = B @ x, -A @ x
-        normal = inverse @ b
-        gradient = inverse @ euclidean - normal * (normal @ euclidean) / (normal @ b)
-        beta = 0 if old is None or restart else max(0, (gradient - old) @ M @ gradient / (old @ M @ old))
-        direction = beta * (direction - normal * (b @ direction) / (normal @ b)) - gradient
-        plane, old = np.stack([x, direction / np.sqrt(direction @ B @ direction)]), gradient
-        step = np.linalg.eigh(plane @ A @ plane.T)[1][:, -1]  # exact line search: plane is B-orthonormal
-        x = step @ plane * np.sign(step[0])
-        points.append(x / np.sqrt(x @ B @ x))
-        x = points[-1]
+def path_of(A, B, M, start, steps, method=None):
+    """Iterates of the minimization of -x^T A x / 2 on x^T B x = 1 in the metric u^T M v."""
+    points = [start]
+    minimize(
+        lambda x: (-0.5 * np.vdot(x, A @ x), -A @ x),
+        GeneralizedStiefel(B, 1, preconditioner=M),
+        start[:, None],
+        method,
+        gradient=True,
+        stopping=MaxIterations(steps),
+        callback=lambda result: points.append(result.x[:, 0]),
+    )
     return np.array(points)
 
 
@@ -42,7 +44,7 @@ left.contour(u, v, cost, -1.5 + 0.95 * np.linspace(0.08, 1, 11) ** 2, colors="0.
 left.contour(u, v, above, [0], colors="0.25", linewidths=1.8)
 start = basis @ np.array([np.sqrt(1 - 0.66**2 - 9 * 0.095**2), 0.66, 0.095])
 for M, color, name, at in ((np.eye(3), PLAIN, "$M = I$", (0.49, 0.1)), (B, MATCHED, "$M = B$", (0.2, 0.21))):
-    path = minimize(A, B, M, start, 12 if color == PLAIN else 3, restart=True)[:, 1:]
+    path = path_of(A, B, M, start, 12 if color == PLAIN else 3, STEEPEST)[:, 1:]
     left.plot(*path.T, "o-", color=color, markersize=4, linewidth=1.4)
     left.annotate("", path[1], path[0], arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 2.2})
     left.text(*at, name, color=color, fontsize=12)
@@ -52,7 +54,7 @@ left.axis("off")
 start, *square = np.random.default_rng(0).standard_normal((61, 60))
 A, B = pencil(np.geomspace(1, 1e-4, 60), np.append(1, np.linspace(0.8, 0, 59)), np.linalg.qr(square)[0])
 for M, color, name in ((np.eye(60), PLAIN, "$M = I$"), (B, MATCHED, "$M = B$")):
-    path = minimize(A, B, M, start / np.sqrt(start @ B @ start), 150)
+    path = path_of(A, B, M, start / np.sqrt(start @ B @ start), 150)
     gap = 1 - np.einsum("ki,ij,kj->k", path, A, path)
     gap = gap[: np.argmax(gap < 1e-11) or None]  # below that, rounding errors
     right.semilogy(gap, color=color, linewidth=2.2, label=name)

@@ -1,0 +1,57 @@
+"""The code of README and CONTRIBUTING runs as it stands."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def readme():
+    names = [{} for _ in range(3)]
+    examples = blocks("README.md")
+    assert len(examples) == 3
+    for source, namespace in zip(examples, names, strict=True):
+        exec(compile(source, "README.md", "exec"), namespace)
+    return names
+
+
+def test_readme_finds_the_leading_eigenspace(readme):
+    assert readme[0]["result"].fun == pytest.approx(-(100 + 99 + 98), rel=1e-6)
+
+
+def test_readme_solves_the_generalized_eigenproblem(readme):
+    from scipy.linalg import eigh
+
+    a, b, result = (readme[1][name] for name in ("A", "B", "result"))
+    optimum = -0.5 * eigh(a, b, eigvals_only=True)[-3:].sum()
+    assert result.success
+    assert result.fun == pytest.approx(optimum, rel=1e-5)
+
+
+def test_readme_correlates_the_halves_of_digits(readme):
+    cca, x_scores, y_scores = (readme[2][name] for name in ("cca", "X_scores", "Y_scores"))
+    found = [np.corrcoef(x_scores[:, i], y_scores[:, i])[0, 1] for i in range(3)]
+    # The ridge makes the regularised correlations a little smaller than those of the scores.
+    np.testing.assert_allclose(found, cca.correlations_, atol=0.02)
+
+
+def test_the_solver_of_contributing_solves():
+    from manifolds import Sphere
+    from rankopt import minimize
+
+    source = next(block for block in blocks("CONTRIBUTING.md") if "SteepestDescent" in block)
+    namespace = {}
+    exec(compile(source, "CONTRIBUTING.md", "exec"), namespace)
+    a = np.diag([1.0, 2.0, 4.0])
+    method = namespace["SteepestDescent"]()
+    result = minimize(lambda x: x @ a @ x, Sphere(3), method=method, gradient=lambda x: 2 * a @ x, rng=0)
+    assert result.success
+    assert result.fun == pytest.approx(1.0, abs=1e-9)
