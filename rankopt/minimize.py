@@ -15,7 +15,7 @@ from manifolds.objective import as_objective
 from rankopt.solvers.conjugate_gradient import ConjugateGradient
 from rankopt.solvers.gradient_descent import GradientDescent
 from rankopt.solvers.method import Context, Method
-from rankopt.solvers.stopping import GradientNorm, MaxIterations, Progress, Status, StoppingCriterion
+from rankopt.solvers.stopping import CostChange, GradientNorm, MaxIterations, Progress, Status, StoppingCriterion
 from rankopt.state import ObjectiveProblem, Problem, State
 
 _METHODS: dict[str, type[Method[Any]]] = {"conjugate-gradient": ConjugateGradient, "gradient-descent": GradientDescent}
@@ -33,7 +33,7 @@ def minimize(
     stopping: StoppingCriterion | None = None,
     callback: Callable[[OptimizeResult], Any] | None = None,
     rng: Seed = None,
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> OptimizeResult:
     """Minimize a function f(x) over the points x of a manifold.
 
@@ -56,14 +56,15 @@ def minimize(
     preconditioner : callable, optional
         ``(x, v) -> tangent vector``: an approximate inverse of the Hessian, positive definite in the metric.
     stopping : StoppingCriterion, optional
-        Criteria combined with ``|`` and ``&``. By default ``GradientNorm() | MaxIterations(1000)``: the gradient's norm
-        has fallen to 1e-6 (float64) or 1e-3 (float32) of one plus its norm at the start.
+        Criteria combined with ``|`` and ``&``. By default ``GradientNorm() | CostChange() | MaxIterations(1000)``: the
+        gradient's norm has fallen to 1e-6 (float64) or 1e-3 (float32) of that at the start, or to rounding, or the cost
+        has changed by rounding only in ten steps.
     callback : callable, optional
         Called with the intermediate result after every step; raising StopIteration ends the run.
     rng : None, int or generator
         Where the random start point comes from.
-    progress : bool
-        Whether to show a progress bar.
+    progress : bool or str
+        Whether to show a progress bar; a string is its label.
 
     Returns
     -------
@@ -97,7 +98,7 @@ def minimize(
             f"preconditioner must be a callable (x, v) -> tangent vector, got {type(preconditioner).__name__}"
         )
     if stopping is None:
-        stopping = GradientNorm() | MaxIterations(1000)
+        stopping = GradientNorm() | CostChange() | MaxIterations(1000)
     elif not isinstance(stopping, StoppingCriterion):
         raise TypeError(
             f"stopping must be a StoppingCriterion such as MaxIterations(100), got {type(stopping).__name__}"
@@ -142,7 +143,7 @@ class Run:
         stopping: StoppingCriterion,
         preconditioner: Any,
         callback: Any,
-        progress: bool,
+        progress: bool | str,
     ) -> None:
         self._problem, self._method, self._stopping = problem, method, stopping
         self._preconditioner, self._callback, self._show = preconditioner, callback, progress
@@ -217,9 +218,10 @@ class Run:
 
     def _unstarted(self, x0: Point) -> OptimizeResult:
         status = Status.INTERRUPTED
-        history = OptimizeResult({name: np.empty(0) for name in self._history})
+        counts = self._problem.counts()
+        history = OptimizeResult({name: np.empty(0) for name in (*self._history, *counts)})
         return OptimizeResult(
-            x=x0, fun=float("nan"), grad_norm=float("nan"), nit=0, **self._problem.counts(),
+            x=x0, fun=float("nan"), grad_norm=float("nan"), nit=0, **counts,
             success=False, status=status, message=status.message, history=history,
         )  # fmt: skip
 
@@ -235,10 +237,10 @@ class _Silent:
 class _Bar:
     """Progress bar with the cost and the gradient's norm."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str | None) -> None:
         from tqdm.auto import tqdm
 
-        self._bar = tqdm(unit=" steps", dynamic_ncols=True)
+        self._bar = tqdm(desc=label, unit=" steps", dynamic_ncols=True)
 
     def update(self, state: State) -> None:
         self._bar.set_postfix_str(f"cost {state.value:.8g}, gradient {state.gradient_norm:.1e}", refresh=False)
@@ -248,8 +250,8 @@ class _Bar:
         self._bar.close()
 
 
-def _progress_bar(show: bool) -> _Bar | _Silent:
-    return _Bar() if show else _Silent()
+def _progress_bar(show: bool | str) -> _Bar | _Silent:
+    return _Bar(show if isinstance(show, str) else None) if show else _Silent()
 
 
 def _epsilon(point: Point) -> float:

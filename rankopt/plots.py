@@ -23,7 +23,7 @@ def convergence(
     result : OptimizeResult or mapping of str to OptimizeResult
         One run, or several with their labels.
     optimum : float, optional
-        Optimal cost f*; the picture then shows (f - f*) / max(|f*|, tiny).
+        Optimal cost; the picture then shows (f - optimum) / abs(optimum), or f itself where that is zero.
     against : str
         ``"iterations"``, ``"time"``, or a count in the history, such as ``"nfev"``.
     ax : matplotlib axes, optional
@@ -58,16 +58,14 @@ def convergence(
         if against != "iterations" and against not in history:
             raise ValueError(f"against must be 'iterations' or one of {sorted(history)}, got {against!r}")
         x = np.arange(len(history["fun"])) if against == "iterations" else history[against]
-        if optimum is None:
-            y = history["grad_norm"]
-        else:
-            y = (history["fun"] - optimum) / max(abs(optimum), np.finfo(float).tiny)
+        y = history["grad_norm"] if optimum is None else (history["fun"] - optimum) / (abs(optimum) or 1.0)
         # Below the optimum, or at it, only rounding is left to show.
         ax.semilogy(x, np.maximum(y, np.finfo(float).eps), label=label)
     ax.set_xlabel(
         {"time": "seconds", "nfev": "evaluations of the cost", "n_passes": "passes over the data"}.get(against, against)
     )
-    ax.set_ylabel("norm of the gradient" if optimum is None else "relative suboptimality")
+    relative = "relative suboptimality" if optimum else "suboptimality"
+    ax.set_ylabel("norm of the gradient" if optimum is None else relative)
     ax.grid(alpha=0.3)
     if any(runs):
         ax.legend()

@@ -129,11 +129,16 @@ class ObjectiveProblem(Problem):
             if is_array(array):
                 require_real_floating(array, "x0")
                 require_finite(array, "x0")
-        point = self.manifold.at(point).point
-        problem = self.manifold.check_point(point)
+        try:
+            point = self.manifold.at(point).point
+            if getattr(self.manifold.euclidean_inner_product(point, point), "shape", ()):
+                raise ValueError("a single point is needed, not a batch of points")
+            problem = self.manifold.check_point(point)
+            nearest = point if problem is None else self.manifold.nearest_point(point)
+        except (TypeError, ValueError) as error:
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(f"x0: {error}") from None
         if problem is None:
             return point
-        nearest = self.manifold.nearest_point(point)
         difference = self.manifold.linear_combination(1.0, point, -1.0, nearest)
         distance = _size(self.manifold, difference) / max(_size(self.manifold, nearest), 1e-300)
         if not distance <= _CLOSE:
@@ -177,12 +182,12 @@ class ObjectiveState(State):
 
 
 class ObjectiveCurve(Curve):
-    """Curve of an objective: a trial retracts and evaluates once, and the last one is kept for the step taken."""
+    """Curve of an objective: a trial retracts and evaluates, and is kept, so that no point is evaluated twice."""
 
     def __init__(self, state: ObjectiveState, tangent_vector: Point) -> None:
         self._problem = state.problem
         self._curve = state.geometry.retraction_curve(tangent_vector)
-        self._t, self._trial = 0.0, state
+        self._trials = {0.0: state}
 
     def value(self, t: float) -> float:
         try:
@@ -195,11 +200,10 @@ class ObjectiveCurve(Curve):
         return self.accept(t).derivative(self._curve.velocity(t))
 
     def accept(self, t: float) -> ObjectiveState:
-        if t != self._t:
+        if t not in self._trials:
             point = self._curve.point(t)
-            self._trial = ObjectiveState(self._problem, point, self._problem.objective.at(point))
-            self._t = t
-        return self._trial
+            self._trials[t] = ObjectiveState(self._problem, point, self._problem.objective.at(point))
+        return self._trials[t]
 
 
 def precondition(state: State, preconditioner: Any) -> Point:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from manifolds.manifold import Point
 from rankopt.solvers.line_search import LineSearch, Wolfe
 from rankopt.solvers.method import Context, Method, Step
+from rankopt.solvers.parameters import require_at_least, require_instance
 from rankopt.state import State, precondition
 
 
@@ -72,7 +73,7 @@ class HagerZhang(BetaRule):
 
     References
     ----------
-    W. Hager, H. Zhang, A new conjugate gradient method with guaranteed descent, SIAM J. Optim. 16 (2005), eq. (1.3).
+    Hager, Zhang, A new conjugate gradient method with guaranteed descent, SIAM J. Optim. 16 (2005), eq. (1.3).
     """
 
     def beta(self, products: GradientProducts) -> float:
@@ -110,7 +111,7 @@ class ConjugateGradient(Method[ConjugateGradientMemory]):
 
     References
     ----------
-    P.-A. Absil, R. Mahony, R. Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Section 8.3.
+    Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Section 8.3.
 
     Examples
     --------
@@ -122,8 +123,16 @@ class ConjugateGradient(Method[ConjugateGradientMemory]):
     line_search: LineSearch | None = None
     restart: float = 1e-3
 
+    def __post_init__(self) -> None:
+        require_instance("beta", self.beta, BetaRule, "HestenesStiefel()")
+        if self.line_search is not None:
+            require_instance("line_search", self.line_search, LineSearch, "Wolfe()")
+        require_at_least("restart", self.restart, 0)
+
     def start(self, state: State, context: Context) -> ConjugateGradientMemory:
-        gradient = precondition(state, context.preconditioner)
+        return self._steepest(state, precondition(state, context.preconditioner), context)
+
+    def _steepest(self, state: State, gradient: Point, context: Context) -> ConjugateGradientMemory:
         return ConjugateGradientMemory(context.scaled(-1.0, gradient), -state.derivative(gradient), gradient, None)
 
     def step(
@@ -134,7 +143,7 @@ class ConjugateGradient(Method[ConjugateGradientMemory]):
         curve = state.along(memory.direction)
         t = search.search(curve, state, memory.slope, first, context.values)
         if t is None:
-            steepest = self.start(state, context)
+            steepest = self._steepest(state, memory.search_gradient, context)
             if memory.slope == steepest.slope:
                 return None
             return self.step(state, steepest, context)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from manifolds.manifold import Point
 from rankopt.solvers.line_search import Armijo, LineSearch
 from rankopt.solvers.method import Context, Method, Step
+from rankopt.solvers.parameters import require_instance
 from rankopt.state import State, precondition
 
 
@@ -33,20 +34,22 @@ class BarzilaiBorwein(StepRule):
 
     References
     ----------
-    B. Iannazzo, M. Porcelli, The Riemannian Barzilai-Borwein method, IMA J. Numer. Anal. 38 (2018).
+    Iannazzo, Porcelli, The Riemannian Barzilai-Borwein method, IMA J. Numer. Anal. 38 (2018).
     """
 
     shortest: float = 1e-10
     longest: float = 1e10
 
+    def __post_init__(self) -> None:
+        if not 0 < self.shortest <= self.longest:
+            raise ValueError(f"0 < shortest <= longest must hold, got {self.shortest} and {self.longest}")
+
     def next_step(self, step: float, old_old: float, old_new: float, new_new: float, iteration: int) -> float:
-        secant = old_old - old_new
-        if secant <= 0:
+        secant, squared = old_old - old_new, new_new - 2 * old_new + old_old
+        if secant <= 0 or squared <= 0:
             return min(10 * step, self.longest)
-        if iteration % 2:
-            squared = new_new - 2 * old_new + old_old
-            return min(max(step * secant / squared, self.shortest), self.longest)
-        return min(max(step * old_old / secant, self.shortest), self.longest)
+        following = step * secant / squared if iteration % 2 else step * old_old / secant
+        return min(max(following, self.shortest), self.longest)
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,9 @@ class GrowingStep(StepRule):
 
 
 class GradientDescentMemory(NamedTuple):
-    """What gradient descent remembers: the next trial step, if any, and the number of steps."""
+    """What gradient descent remembers: the (preconditioned) gradient, the next trial step, if any, and the steps."""
 
+    search_gradient: Point
     step: float | None
     iteration: int
 
@@ -85,12 +89,17 @@ class GradientDescent(Method[GradientDescentMemory]):
     step_rule: StepRule = BarzilaiBorwein()
     line_search: LineSearch | None = None
 
+    def __post_init__(self) -> None:
+        require_instance("step_rule", self.step_rule, StepRule, "BarzilaiBorwein()")
+        if self.line_search is not None:
+            require_instance("line_search", self.line_search, LineSearch, "Armijo()")
+
     def start(self, state: State, context: Context) -> GradientDescentMemory:
-        return GradientDescentMemory(None, 0)
+        return GradientDescentMemory(precondition(state, context.preconditioner), None, 0)
 
     def step(self, state: State, memory: GradientDescentMemory, context: Context) -> Step[GradientDescentMemory] | None:
         search = self.line_search or Armijo(memory=10 if isinstance(self.step_rule, BarzilaiBorwein) else 1)
-        gradient: Point = precondition(state, context.preconditioner)
+        gradient = memory.search_gradient
         old_old = state.derivative(gradient)
         curve = state.along(context.scaled(-1.0, gradient))
         first = context.first_step(state, -old_old) if memory.step is None else memory.step
@@ -99,10 +108,7 @@ class GradientDescent(Method[GradientDescentMemory]):
             return None
         new = curve.accept(t)
         old_new = new.derivative(new.geometry.transport_from(state.geometry, gradient))
-        new_new = (
-            new.derivative(precondition(new, context.preconditioner))
-            if context.preconditioner
-            else new.squared_gradient_norm
-        )
+        new_gradient = precondition(new, context.preconditioner)
+        new_new = new.derivative(new_gradient) if context.preconditioner else new.squared_gradient_norm
         following = self.step_rule.next_step(t, old_old, old_new, new_new, memory.iteration)
-        return Step(new, GradientDescentMemory(following, memory.iteration + 1), t)
+        return Step(new, GradientDescentMemory(new_gradient, following, memory.iteration + 1), t)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rankopt.solvers.parameters import require_at_least
 from rankopt.state import Curve, State
 
 
@@ -29,7 +30,7 @@ class LineSearch(ABC):
         step : float
             First trial.
         previous_values : sequence of float
-            Costs of the latest states, for rules that allow the cost to rise now and then.
+            Costs so far, that of the state last, for rules that allow the cost to rise now and then.
 
         Returns
         -------
@@ -52,31 +53,38 @@ class Armijo(LineSearch):
 
     References
     ----------
-    J. Nocedal, S. Wright, Numerical Optimization (2006), Algorithm 3.1; the maximum over latest values is that of
-    L. Grippo, F. Lampariello, S. Lucidi, SIAM J. Numer. Anal. 23 (1986).
+    Nocedal, Wright, Numerical Optimization (2006), Algorithm 3.1; the maximum over latest values is that of
+    Grippo, Lampariello, Lucidi, SIAM J. Numer. Anal. 23 (1986).
     """
 
     decrease: float = 1e-4
     memory: int = 1
     max_trials: int = 40
 
+    def __post_init__(self) -> None:
+        if not 0 < self.decrease < 1:
+            raise ValueError(f"0 < decrease < 1 must hold, got {self.decrease}")
+        require_at_least("memory", self.memory, 1, whole=True)
+        require_at_least("max_trials", self.max_trials, 1, whole=True)
+
     def search(
         self, curve: Curve, state: State, slope: float, step: float, previous_values: Sequence[float] = ()
     ) -> float | None:
-        recent = previous_values[-(self.memory - 1) :] if self.memory > 1 else ()
-        reference = max((state.value, *recent))
+        reference = max((state.value, *previous_values[-self.memory :]))
         t = step
         for _ in range(self.max_trials):
             value = curve.value(t)
             if value <= reference + self.decrease * t * slope + state.rounding:
                 return t
             t = _safeguard(_quadratic_step(0.0, state.value, slope, t, value), 0.0, t)
+            if t < 1e-3 * step and -t * slope < state.rounding:
+                break  # what is left to gain is below rounding; where the gradient is wrong it always is
         return None
 
 
 @dataclass(frozen=True)
 class Wolfe(LineSearch):
-    """Search for f(t) <= f(0) + decrease * t * f'(0) and |f'(t)| <= curvature * |f'(0)|.
+    """Search for f(t) <= f(0) + decrease * t * f'(0) and abs(f'(t)) <= curvature * abs(f'(0)).
 
     The step is bracketed and refined by secants on the derivative. Where costs differ by rounding only, the derivatives
     alone decide, so a run can go on until the gradient itself is at rounding level.
@@ -89,7 +97,7 @@ class Wolfe(LineSearch):
 
     References
     ----------
-    J. Nocedal, S. Wright, Numerical Optimization (2006), Algorithms 3.5 and 3.6; W. Hager, H. Zhang, SIAM J. Optim.
+    Nocedal, Wright, Numerical Optimization (2006), Algorithms 3.5 and 3.6; Hager, Zhang, SIAM J. Optim.
     16 (2005).
     """
 
@@ -100,6 +108,7 @@ class Wolfe(LineSearch):
     def __post_init__(self) -> None:
         if not 0 < self.decrease < self.curvature < 1:
             raise ValueError(f"0 < decrease < curvature < 1 must hold, got {self.decrease} and {self.curvature}")
+        require_at_least("max_trials", self.max_trials, 1, whole=True)
 
     def search(
         self, curve: Curve, state: State, slope: float, step: float, previous_values: Sequence[float] = ()
@@ -125,7 +134,9 @@ class Wolfe(LineSearch):
                 t = _safeguard(_secant_step(low, low_slope, high, high_slope), low, high)
             else:
                 t = _safeguard(_quadratic_step(low, low_value, low_slope, high, high_value), low, high)
-        return low if low > 0 else None
+        # A step that moves neither cost nor slope is rounding; where the gradient is wrong there are no others.
+        moved = low_value < state.value - state.rounding or low_slope > 0.9 * slope
+        return low if moved else None
 
 
 def _quadratic_step(a: float, value_a: float, slope_a: float, b: float, value_b: float) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from rankopt.solvers.parameters import require_at_least, require_instance
+
 
 class Status(IntEnum):
     """Why a run ended."""
@@ -81,11 +83,21 @@ class StoppingCriterion(ABC):
         return AllOf((self, other))
 
 
+def _require_criteria(criteria: Sequence[StoppingCriterion]) -> None:
+    if not criteria:
+        raise ValueError("criteria must not be empty")
+    for criterion in criteria:
+        require_instance("criteria", criterion, StoppingCriterion, "MaxIterations(100)")
+
+
 @dataclass(frozen=True)
 class AnyOf(StoppingCriterion):
     """Stops when any of its criteria does, with the status of the first that does."""
 
     criteria: tuple[StoppingCriterion, ...]
+
+    def __post_init__(self) -> None:
+        _require_criteria(self.criteria)
 
     def check(self, progress: Progress) -> Status | None:
         return next((s for c in self.criteria if (s := c.check(progress)) is not None), None)
@@ -96,6 +108,9 @@ class AllOf(StoppingCriterion):
     """Stops when all of its criteria do at once, with the status of the first."""
 
     criteria: tuple[StoppingCriterion, ...]
+
+    def __post_init__(self) -> None:
+        _require_criteria(self.criteria)
 
     def check(self, progress: Progress) -> Status | None:
         statuses = [criterion.check(progress) for criterion in self.criteria]
@@ -108,8 +123,10 @@ class GradientNorm(StoppingCriterion):
 
     Parameters
     ----------
-    absolute, relative : float
-        Tolerances; the default depends on the dtype: both are 1e-6 in float64 and 1e-3 in float32.
+    absolute, relative : float, optional
+        Tolerances, zero where only the other is given. By default, which does not depend on the scale of the cost,
+        ``relative`` is 1e-6 in float64 and 1e-3 in float32, and ``absolute`` is 10 machine epsilons of the cost, so that
+        a run that starts at an optimum ends there.
     """
 
     absolute: float | None = None
@@ -117,17 +134,16 @@ class GradientNorm(StoppingCriterion):
 
     def __post_init__(self) -> None:
         for name in ("absolute", "relative"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ValueError(f"{name} must be non-negative, got {value!r}")
+            if getattr(self, name) is not None:
+                require_at_least(name, getattr(self, name), 0)
 
     def check(self, progress: Progress) -> Status | None:
         norms = progress.history["grad_norm"]
-        default = (
-            (1e-6 if progress.epsilon < 1e-10 else 1e-3) if self.absolute is None and self.relative is None else 0.0
-        )
-        absolute = default if self.absolute is None else self.absolute
-        relative = default if self.relative is None else self.relative
+        if self.absolute is None and self.relative is None:
+            absolute = 10 * progress.epsilon * abs(progress.history["fun"][-1])
+            relative = 1e-6 if progress.epsilon < 1e-10 else 1e-3
+        else:
+            absolute, relative = self.absolute or 0.0, self.relative or 0.0
         return Status.CONVERGED_GRADIENT if norms[-1] <= absolute + relative * norms[0] else None
 
 
@@ -137,21 +153,27 @@ class CostChange(StoppingCriterion):
 
     Parameters
     ----------
-    tolerance : float
-        Relative tolerance.
+    tolerance : float, optional
+        Relative tolerance; 4 machine epsilons by default, where costs differ by rounding only.
     iterations : int
         Number of steps over which the change is taken.
     """
 
-    tolerance: float
-    iterations: int = 5
+    tolerance: float | None = None
+    iterations: int = 10
+
+    def __post_init__(self) -> None:
+        if self.tolerance is not None:
+            require_at_least("tolerance", self.tolerance, 0)
+        require_at_least("iterations", self.iterations, 1, whole=True)
 
     def check(self, progress: Progress) -> Status | None:
         costs = progress.history["fun"]
         if len(costs) <= self.iterations:
             return None
         recent = costs[-self.iterations - 1 :]
-        return Status.CONVERGED_COST if max(recent) - min(recent) <= self.tolerance * abs(costs[-1]) else None
+        tolerance = 4 * progress.epsilon if self.tolerance is None else self.tolerance
+        return Status.CONVERGED_COST if max(recent) - min(recent) <= tolerance * abs(costs[-1]) else None
 
 
 @dataclass(frozen=True)
@@ -159,6 +181,9 @@ class TargetCost(StoppingCriterion):
     """Stops when the cost is at most ``target``."""
 
     target: float
+
+    def __post_init__(self) -> None:
+        require_at_least("target", self.target, -float("inf"))
 
     def check(self, progress: Progress) -> Status | None:
         return Status.CONVERGED_COST if progress.history["fun"][-1] <= self.target else None
@@ -170,6 +195,9 @@ class StepSize(StoppingCriterion):
 
     tolerance: float
 
+    def __post_init__(self) -> None:
+        require_at_least("tolerance", self.tolerance, 0)
+
     def check(self, progress: Progress) -> Status | None:
         small = progress.iteration > 0 and progress.history["step_size"][-1] <= self.tolerance
         return Status.STEP_TOO_SMALL if small else None
@@ -180,6 +208,9 @@ class MaxIterations(StoppingCriterion):
     """Stops after a number of steps."""
 
     limit: int
+
+    def __post_init__(self) -> None:
+        require_at_least("limit", self.limit, 0, whole=True)
 
     def check(self, progress: Progress) -> Status | None:
         return Status.ITERATION_LIMIT if progress.iteration >= self.limit else None
@@ -200,6 +231,9 @@ class MaxEvaluations(StoppingCriterion):
     limit: int
     counted: str = "nfev"
 
+    def __post_init__(self) -> None:
+        require_at_least("limit", self.limit, 0, whole=True)
+
     def check(self, progress: Progress) -> Status | None:
         if self.counted not in progress.history:
             raise ValueError(f"counted must be one of {sorted(progress.history)}, got {self.counted!r}")
@@ -211,6 +245,9 @@ class MaxTime(StoppingCriterion):
     """Stops once so many seconds have passed; a step that has begun is finished first."""
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        require_at_least("seconds", self.seconds, 0)
 
     def check(self, progress: Progress) -> Status | None:
         return Status.TIME_LIMIT if progress.history["time"][-1] >= self.seconds else None
