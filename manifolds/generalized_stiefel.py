@@ -57,7 +57,7 @@ class GeneralizedStiefel(OrthonormalFrames):
 
     References
     ----------
-    B. Shustin, H. Avron, arXiv 1902.01635; M = B gives the manifold of Manopt's ``stiefelgeneralizedfactory``.
+    Shustin, Avron, arXiv 1902.01635; M = B gives the manifold of Manopt's ``stiefelgeneralizedfactory``.
 
     Examples
     --------
@@ -69,7 +69,8 @@ class GeneralizedStiefel(OrthonormalFrames):
     True
     """
 
-    _residual = "X^T B X = I"
+    _point_equation = "X^T B X = I"
+    _tangent_equation = "sym(X^T B V) = 0"
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manifolds.linalg import Array, inner_product, largest_absolute, namespace, norm
+from manifolds.linalg import Array, inner_product, namespace, norm
 from manifolds.orthonormal_frames import FrameGeometry, OrthonormalFrames
 
 
@@ -20,7 +20,7 @@ class Grassmann(OrthonormalFrames):
 
     References
     ----------
-    A. Edelman, T. Arias, S. Smith, The geometry of algorithms with orthogonality constraints (1998), Section 2.5.
+    Edelman, Arias, Smith, The geometry of algorithms with orthogonality constraints (1998), Section 2.5.
 
     Examples
     --------
@@ -29,6 +29,8 @@ class Grassmann(OrthonormalFrames):
     >>> bool(np.isclose(grassmann.dist(np.array([[1.0], [0.0], [0.0]]), np.array([[-1.0], [0.0], [0.0]])), 0))
     True
     """
+
+    _tangent_equation = "X^T V = 0"
 
     @property
     def dim(self) -> int:
@@ -42,8 +44,8 @@ class Grassmann(OrthonormalFrames):
         self.require_shape(point, "point")
         return GrassmannGeometry(self, point)
 
-    def _tangent_residual(self, point: Array, vector: Array) -> Array:
-        return point.mT @ vector
+    def _tangent_constraint(self, overlap: Array) -> Array:
+        return overlap
 
 
 class GrassmannGeometry(FrameGeometry):
@@ -74,7 +76,7 @@ class GrassmannGeometry(FrameGeometry):
         """Log_X(Y) = U atan(S) Q^T, with (Y - X X^T Y)(X^T Y)^{-1} = U S Q^T."""
         xp = namespace(self.point)
         overlap = self.point.mT @ other
-        if largest_absolute(xp.linalg.svd(overlap, full_matrices=False)[1][..., -1] < 1e-12) == 1.0:
+        if bool(xp.any(xp.linalg.svd(overlap, full_matrices=False)[1][..., -1] < 1e-12)):
             raise ValueError(
                 "other is orthogonal to the point in some direction, so no unique shortest geodesic exists"
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array, is_torch_array
+from array_api_compat import numpy as numpy_namespace
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,8 @@ Seed: TypeAlias = "int | np.random.Generator | torch.Generator | None"
 
 def namespace(array: Array) -> Any:
     """Array-API namespace of a numpy array or torch tensor."""
+    if type(array) is np.ndarray:  # first, since small problems ask often
+        return numpy_namespace
     if not (is_numpy_array(array) or is_torch_array(array)):
         raise TypeError(f"expected a numpy array or a torch tensor, got {type(array).__name__}")
     return array_namespace(array)
@@ -41,17 +44,23 @@ def kind(array: Array) -> tuple[str, str, str]:
     return "numpy", str(array.dtype), "cpu"
 
 
+def is_same_kind(a: object, b: Array) -> bool:
+    """Whether two arrays share library, dtype and device."""
+    if type(a) is np.ndarray and type(b) is np.ndarray:
+        return a.dtype == b.dtype
+    return is_array(a) and kind(a) == kind(b)
+
+
 def require_same_kind(array: Array, like: Array, name: str, like_name: str) -> None:
     """Raise a TypeError unless both arrays share library, dtype and device."""
-    if type(array) is type(like) and array.dtype == like.dtype and kind(array) == kind(like):
+    if is_same_kind(array, like):
         return
     if not is_array(array):
         raise TypeError(f"{name} must be a numpy array or a torch tensor like {like_name}, got {type(array).__name__}")
-    if kind(array) != kind(like):
-        raise TypeError(
-            f"{name} and {like_name} must agree in library, dtype and device: {name} is {_words(array)}, "
-            f"{like_name} is {_words(like)}; convert one of them, nothing is converted silently"
-        )
+    raise TypeError(
+        f"{name} and {like_name} must agree in library, dtype and device: {name} is {_words(array)}, "
+        f"{like_name} is {_words(like)}; convert one of them, nothing is converted silently"
+    )
 
 
 def _words(array: Array) -> str:
@@ -61,6 +70,8 @@ def _words(array: Array) -> str:
 
 def require_real_floating(array: Array, name: str) -> None:
     """Raise a TypeError unless the array is real and of floating point."""
+    if type(array) is np.ndarray and array.dtype.kind == "f":
+        return
     if not namespace(array).isdtype(array.dtype, "real floating"):
         raise TypeError(f"{name} must have a real floating dtype, got {array.dtype}; convert it first")
 
@@ -86,7 +97,7 @@ def expand(coefficient: Any, ndim: int) -> Any:
 
 def inner_product(a: Array, b: Array, ndim: int = 2) -> Array:
     """Sum of the products of entries over the last ``ndim`` axes, tr(A^T B) for matrices."""
-    if is_numpy_array(a) and a.ndim == ndim:
+    if type(a) is np.ndarray and a.ndim == ndim:
         return np.vdot(a, b)
     return namespace(a).sum(a * b, axis=tuple(range(-ndim, 0)))
 
@@ -135,6 +146,13 @@ def triangular_condition(r: Array) -> float:
     if not bool(xp.all(smallest > 0)):
         return float("inf")
     return float(xp.max(largest / smallest)) ** 2
+
+
+def factored_condition(r: Array, inverse: Array) -> float:
+    """Estimate (|R|_F |R^{-1}|_F)^2 / p of cond(R^T R), off by a factor p at most, largest of a batch."""
+    xp = namespace(r)
+    scale = expand(xp.max(xp.abs(xp.linalg.diagonal(r)), axis=-1), 2)
+    return float(xp.max(norm(r / scale) * norm(inverse * scale))) ** 2 / r.shape[-1]
 
 
 def solve_triangular(r: Array, b: Array, *, transpose: bool = False) -> Array:
@@ -196,10 +214,13 @@ def on_columns(operator: Callable[[Array], Array], v: Array) -> Array:
     return xp.moveaxis(xp.reshape(image, (image.shape[0], *v.shape[:-2], p)), 0, -2)
 
 
-def as_generator(rng: Seed) -> Any:
-    """Turn a seed into a ``numpy.random.Generator``; generators of numpy and torch pass as they are."""
+def as_generator(rng: Seed, stream: tuple[int, ...] = ()) -> Any:
+    """Turn a seed into a ``numpy.random.Generator``; generators of numpy and torch pass as they are.
+
+    Different streams of one seed are independent.
+    """
     if rng is None or isinstance(rng, (int, np.integer)):
-        return np.random.default_rng(rng)
+        return np.random.default_rng(np.random.SeedSequence(rng, spawn_key=stream))
     if isinstance(rng, np.random.Generator) or type(rng).__module__.startswith("torch"):
         return rng
     raise TypeError(
@@ -214,6 +235,9 @@ def standard_normal(rng: Seed, shape: Sequence[int], like: Array) -> Array:
     dtype, up to rounding; a torch generator draws on its own device.
     """
     generator = as_generator(rng)
+    if not is_array(like):
+        raise TypeError(f"like must be a numpy array or a torch tensor, got {type(like).__name__}")
+    require_real_floating(like, "like")
     if isinstance(generator, np.random.Generator):
         return convert(generator.standard_normal(tuple(shape)), like)
     if not is_torch_array(like):

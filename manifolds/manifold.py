@@ -21,10 +21,10 @@ from manifolds.linalg import (
     expand,
     inner_product,
     is_array,
+    kind,
     largest_absolute,
     machine_epsilon,
     namespace,
-    norm,
     require_finite,
     require_real_floating,
     standard_normal,
@@ -43,7 +43,7 @@ class RetractionCurve(ABC):
 
     @abstractmethod
     def velocity(self, t: Any) -> Point:
-        """Velocity d/dt R_x(t v), a tangent vector at ``point(t)``."""
+        """Velocity d/dt R_x(t v) of the arrays: tangent at ``point(t)``, after projection on a quotient manifold."""
 
 
 class LocalGeometry(ABC):
@@ -174,7 +174,10 @@ class Manifold(ABC):
 
         The norm is read off as tr(g^T z) = <g, g>_x, so no product with the metric itself is needed.
         """
-        z = self.standard_normal(as_generator(rng), point)
+        if self.dim == 0:
+            raise ValueError(f"{self} has dimension 0, so it has no tangent vector of unit norm")
+        # A stream of its own: with the seed of the point, z would be the draw that the point was made from.
+        z = self.standard_normal(as_generator(rng, stream=(1,)), point)
         gradient = self.at(point).riemannian_gradient(z)
         scale = self.euclidean_inner_product(gradient, z) ** -0.5
         return self.linear_combination(scale, gradient, 0.0, gradient)
@@ -259,6 +262,7 @@ class ArrayManifold(Manifold):
             raise ValueError(
                 f"{name} has shape {tuple(array.shape)}, but {self} needs {self.shape}, after any batch dimensions"
             )
+        require_real_floating(array, name)
 
     def own_array(self) -> Array:
         """Array whose kind random points take when nothing else is said."""
@@ -278,19 +282,23 @@ class ArrayManifold(Manifold):
 
     def check_point(self, point: Point) -> str | None:
         problem = self._check_array(point, "the point")
-        return problem or self._check(self._point_residual(point), point, "the point is off the manifold")
+        return problem or self._check(
+            self._point_residual(point), point, f"the point is off the manifold: {self._point_equation}"
+        )
 
     def check_tangent(self, point: Point, vector: Point) -> str | None:
         problem = self._check_array(point, "the point") or self._check_array(vector, "the vector")
         if problem is None and point.shape != vector.shape:
             return f"the vector has shape {tuple(vector.shape)}, the point {tuple(point.shape)}"
-        scale = max(1.0, largest_absolute(norm(vector, self.ndim))) if problem is None else 1.0
-        return problem or self._check(self._tangent_residual(point, vector) / scale, point, "the vector is not tangent")
+        if problem is None and kind(point) != kind(vector):
+            return f"the vector is {' '.join(kind(vector))}, the point {' '.join(kind(point))}"
+        return problem or self._check(
+            self._tangent_residual(point, vector), point, f"the vector is not tangent: {self._tangent_equation}"
+        )
 
     def _check_array(self, array: Array, name: str) -> str | None:
         try:
             self.require_shape(array, name)
-            require_real_floating(array, name)
             require_finite(array, name)
         except (TypeError, ValueError) as error:
             return str(error)
@@ -298,13 +306,10 @@ class ArrayManifold(Manifold):
 
     def _check(self, residual: Array, like: Array, sentence: str) -> str | None:
         size, tolerance = largest_absolute(residual), 10 * machine_epsilon(like) ** 0.5
-        return (
-            None
-            if size <= tolerance
-            else f"{sentence}: {self._residual} is off by {size:.1e} (tolerance {tolerance:.1e})"
-        )
+        return None if size <= tolerance else f"{sentence} is off by {size:.1e} (tolerance {tolerance:.1e})"
 
-    _residual = "the constraint"
+    _point_equation = "the constraint"
+    _tangent_equation = "its constraint"
 
     @abstractmethod
     def _point_residual(self, point: Array) -> Array:
@@ -312,4 +317,4 @@ class ArrayManifold(Manifold):
 
     @abstractmethod
     def _tangent_residual(self, point: Array, vector: Array) -> Array:
-        """What vanishes on the tangent space."""
+        """What vanishes on the tangent space, relative to the sizes of the point and the vector."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from manifolds.linalg import is_array, is_torch_array, kind, namespace
+from manifolds.linalg import is_array, is_same_kind, is_torch_array, kind, namespace
 from manifolds.manifold import Point
 
 
@@ -157,17 +157,26 @@ class _PairEvaluation(Evaluation):
 
     @cached_property
     def _pair(self) -> Any:
+        """One call gives both, and both are counted."""
+        self._objective.nfev += 1
+        self._objective.ngev += 1
         pair = self._objective.value_and_gradient(self._point)
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise TypeError(f"objective must return a pair (cost, gradient), got {type(pair).__name__}")
         return pair
 
+    @cached_property
+    def value(self) -> float:
+        return as_number(self._value())
+
+    @cached_property
+    def gradient(self) -> Point:
+        return require_like(self._gradient(), self._point, "gradient")
+
     def _value(self) -> Any:
-        self.gradient  # noqa: B018  one call gives both, and both are counted
         return self._pair[0]
 
     def _gradient(self) -> Point:
-        self.value  # noqa: B018
         return self._pair[1]
 
     def _hessian_product(self, v: Point) -> Point:
@@ -286,7 +295,7 @@ def require_like(vector: Point, point: Point, name: str) -> Point:
         raise TypeError(f"{name} must be {type(point).__name__} like the point, got {type(vector).__name__}")
     if vector.shape != point.shape:
         raise ValueError(f"{name} has shape {tuple(vector.shape)}, but the point has shape {tuple(point.shape)}")
-    if type(vector) is not type(point) or vector.dtype != point.dtype or kind(vector) != kind(point):
+    if not is_same_kind(vector, point):
         raise TypeError(f"{name} is {' '.join(kind(vector))}, but the point is {' '.join(kind(point))}")
     return vector
 

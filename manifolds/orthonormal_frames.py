@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from manifolds.linalg import Array, Seed, expand, identity, require_real_floating, standard_normal, symmetric_part
+from manifolds.linalg import Array, Seed, expand, identity, norm, require_finite, standard_normal, symmetric_part
 from manifolds.manifold import ArrayManifold, LocalGeometry, RetractionCurve
 from manifolds.retractions import CholeskyQR, Polar, Retraction
 
@@ -22,7 +22,8 @@ class OrthonormalFrames(ArrayManifold):
         How a step is brought back to the manifold.
     """
 
-    _residual = "X^T X = I"
+    _point_equation = "X^T X = I"
+    _tangent_equation = "sym(X^T V) = 0"
 
     def __init__(self, n: int, p: int, retraction: Retraction | None = None) -> None:
         super().__init__((n, p))
@@ -49,21 +50,28 @@ class OrthonormalFrames(ArrayManifold):
         """Local geometry at a frame."""
 
     def random_point(self, rng: Seed = None, like: Array | None = None, *, batch: Sequence[int] = ()) -> Array:
-        like = self.own_array() if like is None else like
-        return self.default_retraction.orthonormalize(
-            standard_normal(rng, (*batch, self.n, self.p), like), product=self._product
-        )
+        draw = standard_normal(rng, (*batch, self.n, self.p), self.own_array() if like is None else like)
+        self.require_shape(draw, "like")
+        return self.default_retraction.orthonormalize(draw, product=self._product)
 
     def nearest_point(self, point: Array) -> Array:
         self.require_shape(point, "point")
-        require_real_floating(point, "point")
+        require_finite(point, "point")
         return Polar().orthonormalize(point, product=self._product)
 
     def _point_residual(self, point: Array) -> Array:
         return point.mT @ self.gram_product(point) - identity(self.p, point)
 
     def _tangent_residual(self, point: Array, vector: Array) -> Array:
-        return symmetric_part(self.gram_product(point).mT @ vector)
+        gram_point = self.gram_product(point)
+        # X is in the units of B^{-1/2} and B X in those of B^{1/2}; their columns have size 1 where B = I.
+        point_size, gram_size = norm(point) / self.p**0.5, norm(gram_point) / self.p**0.5
+        scale = gram_size * (point_size + norm(vector))
+        return self._tangent_constraint(gram_point.mT @ vector) / expand(scale, 2)
+
+    def _tangent_constraint(self, overlap: Array) -> Array:
+        """What vanishes of X^T B V on the tangent space."""
+        return symmetric_part(overlap)
 
 
 class FrameGeometry(LocalGeometry):

@@ -181,7 +181,7 @@ class SketchedGramPreconditioner(TriangularPreconditioner):
 
     References
     ----------
-    B. Shustin, H. Avron, Faster randomized methods for orthogonality constrained problems, JMLR (2024).
+    Shustin, Avron, Faster randomized methods for orthogonality constrained problems, JMLR (2024).
 
     Examples
     --------
@@ -195,6 +195,7 @@ class SketchedGramPreconditioner(TriangularPreconditioner):
     def __init__(self, sketched: Array, ridge: float = 0.0) -> None:
         if not is_array(sketched) or sketched.ndim != 2:
             raise ValueError(f"sketched must be a matrix of shape (s, d), got {getattr(sketched, 'shape', sketched)}")
+        require_real_floating(sketched, "sketched")
         require_finite(sketched, "sketched")
         if not ridge >= 0:
             raise ValueError(f"ridge must be non-negative, got {ridge}")
@@ -226,7 +227,10 @@ def as_preconditioner(metric: Any, n: int, like: Array, *, probe: bool = True) -
     if metric is None:
         return IdentityPreconditioner()
     if is_array(metric):
-        metric = DiagonalPreconditioner(metric) if metric.ndim == 1 else CholeskyPreconditioner(metric)
+        try:
+            metric = DiagonalPreconditioner(metric) if metric.ndim == 1 else CholeskyPreconditioner(metric)
+        except ValueError as error:
+            raise ValueError(f"preconditioner cannot be used: {error}") from None
         probe = False
     elif not hasattr(metric, "solve"):
         raise TypeError(

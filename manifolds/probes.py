@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from manifolds.linalg import Array, cholesky, machine_epsilon, namespace, norm, standard_normal, symmetric_part
+from manifolds.linalg import (
+    Array,
+    cholesky,
+    kind,
+    machine_epsilon,
+    namespace,
+    norm,
+    require_same_kind,
+    standard_normal,
+    symmetric_part,
+)
 
 _SMALL = 512
 """Order up to which a dense matrix is factorised outright, which takes milliseconds and decides the question."""
@@ -47,11 +57,16 @@ def require_positive_matrix(name: str, matrix: Array) -> None:
 
 
 def _image(name: str, product: Callable[[Array], Array], x: Array) -> Array:
-    image = product(x)
+    try:
+        image = product(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        library, dtype, _ = kind(x)
+        raise TypeError(f"{name} cannot take a {library} array of {dtype}, shape {tuple(x.shape)}: {error}") from error
     if getattr(image, "shape", None) != x.shape:
         raise ValueError(
             f"{name} maps shape {tuple(x.shape)} to {getattr(image, 'shape', None)}; it must keep the shape"
         )
+    require_same_kind(image, x, f"the image under {name}", "the vector")
     xp = namespace(image)
     if not bool(xp.all(xp.isfinite(image))):
         raise ValueError(f"{name} gives NaN or infinity on a random vector")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from manifolds.linalg import (
     Array,
     cholesky,
+    factored_condition,
     half_upper,
     inverse_triangular,
     namespace,
@@ -88,7 +89,7 @@ class CholeskyQR(Retraction):
 
     References
     ----------
-    H. Sato, K. Aihara, Cholesky QR-based retraction on the generalized Stiefel manifold, Comput. Optim. Appl. 72
+    Sato, Aihara, Cholesky QR-based retraction on the generalized Stiefel manifold, Comput. Optim. Appl. 72
     (2019).
 
     Examples
@@ -121,10 +122,11 @@ class CholeskyQR(Retraction):
         r = cholesky(symmetric_part(y.mT @ by))
         if r is None:
             return QR().orthonormalize(y, product=product)
-        condition = triangular_condition(r)
-        if condition * float(namespace(y).finfo(y.dtype).eps) > 1e-2:
+        inverse = inverse_triangular(r)
+        condition = factored_condition(r, inverse)
+        if not condition * float(namespace(y).finfo(y.dtype).eps) <= 1e-2:
             return QR().orthonormalize(y, product=product)
-        x = y @ inverse_triangular(r)
+        x = y @ inverse
         return x if condition <= self.max_condition else x @ self.normalizer(_gram(x, product))
 
 
@@ -137,7 +139,7 @@ class QR(Retraction):
 
     References
     ----------
-    P.-A. Absil, R. Mahony, R. Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Example 4.1.3.
+    Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Example 4.1.3.
 
     Examples
     --------
@@ -185,7 +187,7 @@ class Polar(Retraction):
 
     References
     ----------
-    P.-A. Absil, R. Mahony, R. Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Example 4.1.3.
+    Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Example 4.1.3.
 
     Examples
     --------
@@ -217,7 +219,7 @@ class Polar(Retraction):
         by = _product(y, product) if by is None else by
         gram = symmetric_part(y.mT @ by)
         r = cholesky(gram)
-        if r is not None and triangular_condition(r) <= self.max_condition:
+        if r is not None and factored_condition(r, inverse_triangular(r)) <= self.max_condition:
             return y @ self.normalizer(gram)
         # With an orthonormal basis Z, Y = Z S gives Y (Y^T B Y)^{-1/2} = Z polar(S): the condition is not squared.
         z = QR().orthonormalize(y, product=product)

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from manifolds.linalg import Array, add_signed_rows, convert, is_array, is_torch_array, namespace, require_real_floating
+from manifolds.linalg import (
+    Array,
+    add_signed_rows,
+    convert,
+    is_array,
+    is_torch_array,
+    namespace,
+    require_real_floating,
+    require_same_kind,
+)
 
 _WORDS_PER_STEP = 4
 """Random words that one step of the Philox counter gives."""
@@ -70,12 +79,18 @@ class Sketch(ABC):
                 f"rows must be a matrix of shape (b, d), got {getattr(rows, 'shape', type(rows).__name__)}"
             )
         require_real_floating(rows, "rows")
+        if isinstance(first_row, bool) or not isinstance(first_row, (int, np.integer)):
+            raise TypeError(f"first_row must be an integer, got {first_row!r}")
+        if first_row < 0:
+            raise ValueError(f"first_row must not be negative, got {first_row}")
         if out is None:
             xp = namespace(rows)
             device = {"device": rows.device} if is_torch_array(rows) else {}
             out = xp.zeros((self.size, rows.shape[1]), dtype=rows.dtype, **device)
-        elif tuple(out.shape) != (self.size, rows.shape[1]):
-            raise ValueError(f"out must have shape {(self.size, rows.shape[1])}, got {tuple(out.shape)}")
+        else:
+            require_same_kind(out, rows, "out", "rows")
+            if tuple(out.shape) != (self.size, rows.shape[1]):
+                raise ValueError(f"out must have shape {(self.size, rows.shape[1])}, got {tuple(out.shape)}")
         return self._add(rows, int(first_row), out)
 
     @abstractmethod
@@ -94,7 +109,7 @@ class CountSketch(Sketch):
 
     References
     ----------
-    K. Clarkson, D. Woodruff, Low-rank approximation and regression in input sparsity time, J. ACM 63 (2017), Section 3.
+    Clarkson, Woodruff, Low-rank approximation and regression in input sparsity time, J. ACM 63 (2017), Section 3.
 
     Examples
     --------
@@ -125,7 +140,7 @@ class GaussianSketch(Sketch):
 
     References
     ----------
-    N. Halko, P.-G. Martinsson, J. Tropp, Finding structure with randomness, SIAM Review 53 (2011), Section 4.1.
+    Halko, Martinsson, Tropp, Finding structure with randomness, SIAM Review 53 (2011), Section 4.1.
 
     Examples
     --------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from manifolds.linalg import Array, Seed, expand, inner_product, namespace, norm, standard_normal
+from manifolds.linalg import Array, Seed, expand, inner_product, machine_epsilon, namespace, norm, standard_normal
 from manifolds.manifold import ArrayManifold, LocalGeometry, RetractionCurve
 
 
@@ -26,7 +26,8 @@ class Sphere(ArrayManifold):
     True
     """
 
-    _residual = "x^T x = 1"
+    _point_equation = "x^T x = 1"
+    _tangent_equation = "x^T v = 0"
 
     def __init__(self, *shape: int) -> None:
         super().__init__(shape)
@@ -65,7 +66,7 @@ class Sphere(ArrayManifold):
         return namespace(point).asarray(inner_product(point, point, self.ndim) - 1)
 
     def _tangent_residual(self, point: Array, vector: Array) -> Array:
-        return namespace(point).asarray(inner_product(point, vector, self.ndim))
+        return namespace(point).asarray(inner_product(point, vector, self.ndim) / (1 + norm(vector, self.ndim)))
 
 
 class SphereGeometry(LocalGeometry):
@@ -104,6 +105,8 @@ class SphereGeometry(LocalGeometry):
     def log(self, other: Array) -> Array:
         """Log_x(y) = theta u / norm(u) with u = P(y) and theta the angle between x and y, below pi."""
         xp, ndim = namespace(self.point), self.manifold.ndim
+        if bool(xp.any(norm(self.point + other, ndim) < 10 * machine_epsilon(self.point))):
+            raise ValueError("other is opposite to the point, so no unique shortest geodesic exists")
         direction = self.projection(other)
         sine = xp.asarray(norm(direction, ndim))
         scale = xp.where(sine > 0, xp.asarray(self.dist(other)) / xp.where(sine > 0, sine, 1.0), 1.0)

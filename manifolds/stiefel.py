@@ -20,7 +20,7 @@ class Stiefel(OrthonormalFrames):
 
     References
     ----------
-    P.-A. Absil, R. Mahony, R. Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Sections 3.5-3.6 and 5.3.
+    Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Sections 3.5-3.6 and 5.3.
 
     Examples
     --------

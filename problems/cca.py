@@ -10,13 +10,23 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from manifolds.linalg import Array, is_torch_array, namespace, require_finite, require_same_kind
+from manifolds.linalg import (
+    Array,
+    convert,
+    is_torch_array,
+    machine_epsilon,
+    namespace,
+    require_finite,
+    require_same_kind,
+    triangular_condition,
+)
 from manifolds.preconditioners import CholeskyPreconditioner, SketchedGramPreconditioner
 from manifolds.sketching import CountSketch
 from problems.cca_direct import CanonicalPairs, solve_dense
 from problems.cca_problem import CCAProblem
 from problems.data import PairedViews
 from rankopt.minimize import minimize
+from rankopt.solvers.parameters import require_at_least
 from rankopt.solvers.stopping import GradientNorm, MaxIterations, Status
 
 EXPECTED_PASSES = 45
@@ -83,7 +93,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     References
     ----------
-    H. Hotelling, Relations between two sets of variates, Biometrika 28 (1936); B. Shustin, H. Avron, Faster
+    Hotelling, Relations between two sets of variates, Biometrika 28 (1936); Shustin, Avron, Faster
     randomized methods for orthogonality constrained problems, JMLR (2024).
 
     Examples
@@ -145,8 +155,8 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             If the Riemannian solver did not converge.
         """
         x, y = self._views(X, y)
-        self._check_parameters(x, y)
         data = PairedViews(x, y, reg=self.reg, scale=self.scale)
+        self._check_parameters(x, y)
         self.solver_ = self._choose_solver(x, y) if self.solver == "auto" else self.solver
         self.sketch_size_, self.status_, self.n_iter_ = None, None, 1
         if self.solver_ == "direct":
@@ -175,10 +185,11 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Only where y is given, as the second of a pair.
         """
         check_is_fitted(self)
-        x_scores = _scores(self._view(X, "X", reset=False), self.x_mean_, self.x_rotations_, "X")
+        x = _in_kind(X, self._view(X, reset=False), self.x_mean_)
+        x_scores = _scores(x, self.x_mean_, self.x_rotations_, "X")
         if y is None:
             return x_scores
-        return x_scores, _scores(_as_target(y), self.y_mean_, self.y_rotations_, "y")
+        return x_scores, _scores(_as_target(y, self.y_mean_), self.y_mean_, self.y_rotations_, "y")
 
     def fit_transform(self, X: Any, y: Any) -> Any:
         """Fit, and return the scores of both views."""
@@ -189,12 +200,13 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.x_rotations_.shape[1]
 
     def _views(self, X: Any, y: Any) -> tuple[Array, Array]:
-        """Both views as matrices; y follows the kind of X where it is not an array of its own."""
+        """Both views as matrices; y follows the kind of X where it is not a floating array of its own."""
         if y is None:
             raise ValueError("y is missing: canonical correlation analysis needs two views, fit(X, y)")
-        return self._view(X, "X", reset=True), _as_target(y)
+        x = self._view(X, reset=True)
+        return x, _as_target(y, x)
 
-    def _view(self, X: Any, name: str, *, reset: bool) -> Array:
+    def _view(self, X: Any, *, reset: bool) -> Array:
         if is_torch_array(X):
             if reset:
                 self.n_features_in_ = X.shape[-1]
@@ -211,8 +223,10 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         for name, choices in (("solver", _SOLVERS), ("preconditioner", _PRECONDITIONERS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        if not self.tol > 0:
-            raise ValueError(f"tol must be positive, got {self.tol!r}")
+        require_at_least("tol", self.tol, 0)
+        if self.tol == 0:
+            raise ValueError("tol must be positive, got 0")
+        require_at_least("max_iter", self.max_iter, 1, whole=True)
 
     def _choose_solver(self, x: Array, y: Array) -> str:
         """Direct while forming the covariances costs less than the passes, or the sketch would be no smaller than X."""
@@ -229,9 +243,11 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             sketched = data.sketch(CountSketch(size, seed=int(rng.integers(2**32))))
             x_metric, y_metric = map(SketchedGramPreconditioner, sketched, data.reg)
             preconditioners = x_metric, y_metric
+            _require_full_rank(preconditioners, (10 * machine_epsilon(data.like)) ** 2)
         elif metric == "exact":
             xx, _, yy = data.covariances()
             preconditioners = CholeskyPreconditioner(xx), CholeskyPreconditioner(yy)
+            _require_full_rank(preconditioners, 10 * machine_epsilon(data.like))
         problem = CCAProblem(data, self.n_components, preconditioners=preconditioners)
         stopping = GradientNorm(absolute=self.tol) | MaxIterations(self.max_iter)
         result = minimize(problem, problem.manifold, rng=rng, stopping=stopping)
@@ -251,14 +267,32 @@ _SOLVERS = ("auto", "riemannian", "direct")
 _PRECONDITIONERS = ("auto", "sketched", "exact", "identity")
 
 
-def _as_target(y: Any) -> Array:
+def _as_target(y: Any, like: Array) -> Array:
     if not is_torch_array(y):
-        y = check_array(y, dtype=[np.float64, np.float32], ensure_2d=False, ensure_all_finite=False, input_name="y")
+        array = check_array(y, dtype=[np.float64, np.float32], ensure_2d=False, ensure_all_finite=False, input_name="y")
+        y = _in_kind(y, array, like)
     return y[:, None] if y.ndim == 1 else y
+
+
+def _in_kind(data: Any, array: Array, like: Array) -> Array:
+    """The array made of some data; in the kind of ``like`` where the data has no floating dtype of its own."""
+    own = is_torch_array(data) or getattr(data, "dtype", None) in (np.float64, np.float32)
+    return array if own else convert(array, like)
+
+
+def _require_full_rank(preconditioners: tuple[Any, Any], rounding: float) -> None:
+    """Raise a ValueError where rounding is all that keeps the metric of a view from being singular."""
+    for name, metric in zip(("X", "y"), preconditioners, strict=True):
+        if triangular_condition(metric.factor) * rounding > 1:
+            raise ValueError(
+                f"{name} is numerically rank deficient; add a ridge (reg > 0) or use solver='direct', which truncates"
+            )
 
 
 def _scores(view: Array, mean: Array, rotations: Array, name: str) -> Array:
     require_same_kind(view, mean, name, "the data of fit")
+    if view.ndim != 2:
+        raise ValueError(f"{name} must be a matrix (samples x features), got shape {tuple(view.shape)}")
     if view.shape[1] != mean.shape[0]:
         raise ValueError(f"{name} has {view.shape[1]} features, but CCA was fitted with {mean.shape[0]}")
     require_finite(view, name)

@@ -33,6 +33,7 @@ from manifolds.manifold import Point
 from manifolds.product import Product, ProductGeometry
 from manifolds.retractions import CholeskyQR, RankDeficientError, Retraction
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
+from rankopt.solvers.parameters import require_at_least
 from rankopt.state import Curve, Problem, State
 
 
@@ -61,7 +62,7 @@ class CCAProblem(Problem):
 
     References
     ----------
-    B. Shustin, H. Avron, Faster randomized methods for orthogonality constrained problems, JMLR (2024), Section on CCA.
+    Shustin, Avron, Faster randomized methods for orthogonality constrained problems, JMLR (2024), Section on CCA.
 
     Examples
     --------
@@ -92,12 +93,14 @@ class CCAProblem(Problem):
         refresh: int = 25,
         retraction: Retraction | None = None,
     ) -> None:
-        if not 1 <= n_components <= min(data.n_features):
+        require_at_least("n_components", n_components, 1, whole=True)
+        require_at_least("refresh", refresh, 1, whole=True)
+        if n_components > min(data.n_features):
             raise ValueError(
-                f"n_components must be between 1 and {min(data.n_features)}, the columns of a view, got {n_components}"
+                f"n_components must be at most {min(data.n_features)}, the columns of a view, got {n_components}"
             )
-        if refresh < 1:
-            raise ValueError(f"refresh must be at least 1, got {refresh}")
+        if not isinstance(preconditioners, (tuple, list)) or len(preconditioners) != 2:
+            raise TypeError(f"preconditioners must be a pair, one for each view, got {preconditioners!r}")
         self.data, self.n_components, self.refresh = data, n_components, refresh
         self.retraction = CholeskyQR() if retraction is None else retraction
         # The covariances are symmetric and positive by construction, and a probe would cost passes over the data.
@@ -123,6 +126,8 @@ class CCAProblem(Problem):
 
     def start(self, point: Point) -> CCAState:
         """State at the orthonormalised point, by one pass."""
+        if not isinstance(point, (tuple, list)) or len(point) != 2:
+            raise TypeError(f"x0 must be a pair (x, y) of matrices, got {type(point).__name__}")
         for name, part, d in zip(("x0.x", "x0.y"), point, self.data.n_features, strict=True):
             if not is_array(part) or tuple(part.shape) != (d, self.n_components):
                 raise ValueError(

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from numbers import Real
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from manifolds.linalg import (
     Array,
@@ -23,9 +26,10 @@ from manifolds.linalg import (
     require_same_kind,
 )
 from manifolds.sketching import Sketch
+from problems.row_reduction import RowReduction
 
-_BLOCK_BYTES = 2**22
-"""Default size of a row block of both views: small enough to stay in cache between its two products."""
+_BLOCK_BYTES = 3 * 2**19
+"""Default size of a row block of both views: small enough to stay in a core's cache between its two products."""
 
 
 class CovarianceProducts(NamedTuple):
@@ -105,7 +109,7 @@ class PairedViews:
         Whether columns are divided by their standard deviations, implicitly like the centring; the ridge then stands on
         correlations, and directions are in units of standard deviations.
     block_rows : int, optional
-        Rows per block.
+        Rows per block at most.
 
     Attributes
     ----------
@@ -147,6 +151,8 @@ class PairedViews:
         self.block_rows = max(64, _BLOCK_BYTES // row_bytes) if block_rows is None else int(block_rows)
         if self.block_rows < 1:
             raise ValueError(f"block_rows must be at least 1, got {block_rows}")
+        self._rows = RowReduction(self.n_samples, self.block_rows, parallel=not is_torch_array(x))
+        self._most_rows = self.n_samples if block_rows is None else self.block_rows
         self.scale = scale
         self.n_passes = 0
         self._moments: tuple[Moments, Moments] | None = None
@@ -220,13 +226,21 @@ class PairedViews:
         moments_x, moments_y = self.moments
         a_data, b_data = a / moments_x.scale[:, None], b / moments_y.scale[:, None]
         shift_a, shift_b = moments_x.mean @ a_data, moments_y.mean @ b_data
-        from_x, from_y = self._zeros((self.n_features[0], 2 * p), wide), self._zeros((self.n_features[1], 2 * p), wide)
-        total = self._zeros((2 * p,), wide)
-        for _, x, y in self._blocks(self.block_rows):
-            scores = xp.concat([x @ a_data - shift_a, y @ b_data - shift_b], axis=1)
-            from_x += x.mT @ scores
-            from_y += y.mT @ scores
-            total += xp.sum(scores, axis=0)
+
+        def part(first: int, stop: int) -> tuple[Array, Array, Array]:
+            from_x, from_y = (self._zeros((d, 2 * p), wide) for d in self.n_features)
+            total = self._zeros((2 * p,), wide)
+            for row in range(first, stop, self.block_rows):
+                rows = slice(row, min(row + self.block_rows, stop))
+                x, y = self.x[rows], self.y[rows]
+                scores = xp.concat([x @ a_data - shift_a, y @ b_data - shift_b], axis=1)
+                from_x += x.mT @ scores
+                from_y += y.mT @ scores
+                total += xp.sum(scores, axis=0)
+            return from_x, from_y, total
+
+        self.n_passes += 1
+        from_x, from_y, total = self._rows.sum(part)
         from_x, from_y = self._centred(from_x, total, moments_x), self._centred(from_y, total, moments_y)
         return CovarianceProducts(
             xx=from_x[:, :p] + self.reg[0] * a, xy=from_x[:, p:], yy=from_y[:, p:] + self.reg[1] * b, yx=from_y[:, :p]
@@ -237,13 +251,18 @@ class PairedViews:
         moments, data = self.moments[view], (self.x, self.y)[view]
         a_data = a / moments.scale[:, None]
         shift = moments.mean @ a_data
-        result, total = (self._zeros(shape, namespace(a).float64) for shape in (tuple(a.shape), (a.shape[1],)))
+
+        def part(first: int, stop: int) -> tuple[Array, Array]:
+            result, total = (self._zeros(shape, namespace(a).float64) for shape in (tuple(a.shape), (a.shape[1],)))
+            for row in range(first, stop, self.block_rows):
+                rows = data[row : min(row + self.block_rows, stop)]
+                scores = rows @ a_data - shift
+                result += rows.mT @ scores
+                total += namespace(a).sum(scores, axis=0)
+            return result, total
+
         self.n_passes += 1
-        for first in range(0, self.n_samples, self.block_rows):
-            rows = data[first : first + self.block_rows]
-            scores = rows @ a_data - shift
-            result += rows.mT @ scores
-            total += namespace(a).sum(scores, axis=0)
+        result, total = self._rows.sum(part)
         return self._centred(result, total, moments) + self.reg[view] * a
 
     def _centred(self, products: Array, total: Array, moments: Moments) -> Array:
@@ -264,15 +283,17 @@ class PairedViews:
     def _gather(self, add: Callable[[int, Array, Array], None], rows: int = 16384) -> tuple[Array, Array]:
         """Pass over rows shifted by a pilot mean, which avoids cancellation; return what the true means differ by."""
         xp = namespace(self.x)
-        pilots = [xp.mean(view[:256], axis=0) for view in (self.x, self.y)]
+        pilots: list[Array] = []
         sums, squares = ([self._zeros((d,), xp.float64) for d in self.n_features] for _ in range(2))
-        for first, x, y in self._blocks(rows):
-            shifted = x - pilots[0], y - pilots[1]
-            for view, block in enumerate(shifted):
-                sums[view] += xp.sum(block, axis=0)
-                if self.scale:
-                    squares[view] += xp.sum(block * block, axis=0)
-            add(first, *shifted)
+        with np.errstate(invalid="ignore"):  # NaN and infinity end in an error of their own below
+            for first, x, y in self._blocks(min(rows, self._most_rows)):
+                pilots = pilots or [xp.mean(view[:256], axis=0) for view in (x, y)]
+                shifted = x - pilots[0], y - pilots[1]
+                for view, block in enumerate(shifted):
+                    sums[view] += xp.sum(block, axis=0)
+                    if self.scale:
+                        squares[view] += xp.sum(block * block, axis=0)
+                add(first, *shifted)
         moments, gaps = [], []
         for name, pilot, total, square in zip(("X", "y"), pilots, sums, squares, strict=True):
             if not bool(xp.all(xp.isfinite(total))):
@@ -318,7 +339,7 @@ class ViewCovariance:
 
 def as_pair(reg: float | tuple[float, float]) -> tuple[float, float]:
     """Ridge of each view from one number or a pair; a ValueError unless they are finite and non-negative."""
-    pair = (reg, reg) if isinstance(reg, (int, float)) else tuple(reg)
-    if len(pair) != 2 or not all(isinstance(r, (int, float)) and 0 <= r < float("inf") for r in pair):
+    pair = tuple(reg) if isinstance(reg, (tuple, list)) else (reg, reg)
+    if len(pair) != 2 or not all(isinstance(r, Real) and 0 <= float(r) < float("inf") for r in pair):
         raise ValueError(f"reg must be a non-negative number or a pair of them, got {reg!r}")
     return float(pair[0]), float(pair[1])

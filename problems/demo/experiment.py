@@ -168,7 +168,7 @@ def run_in_metric(name: str, views: PatchViews, oracle: Oracle, seed: int, progr
     if name == "identity":
         # Two passes are kept for the means and the final recomputation.
         stopping = stopping | MaxEvaluations(UNPRECONDITIONED_PASSES - 1, counted="n_passes")
-    result = minimize(problem, problem.manifold, rng=seed, stopping=stopping, progress=progress)
+    result = minimize(problem, problem.manifold, rng=seed, stopping=stopping, progress=progress and f"{name:9s}")
     if result.status == Status.INTERRUPTED:
         raise KeyboardInterrupt
     correlations, u, v = problem.canonical_pairs(result.x)

@@ -144,6 +144,7 @@ def as_html(experiment: Experiment, results: dict[str, Any]) -> str:
         "exact_error": f"{_error(runs['exact'], experiment):.1e}",
         "direct_seconds": f"{experiment.direct_seconds:.1f}",
         "sketched_seconds": f"{runs['sketched'].seconds:.1f}",
+        "ratio": f"{runs['sketched'].seconds / experiment.direct_seconds:.2g}",
         "pass_seconds": f"{experiment.pass_seconds:.2f}",
         "break_even": f"{float(f'{break_even:.2g}'):,.0f}",
         "machine": _machine(results["environment"]),

@@ -125,8 +125,8 @@ class GradientNorm(StoppingCriterion):
     ----------
     absolute, relative : float, optional
         Tolerances, zero where only the other is given. By default, which does not depend on the scale of the cost,
-        ``relative`` is 1e-6 in float64 and 1e-3 in float32, and ``absolute`` is 10 machine epsilons of the cost, so that
-        a run that starts at an optimum ends there.
+        ``relative`` is 1e-6 in float64 and 1e-3 in float32, and ``absolute`` is 10 machine epsilons of the cost, so
+        that a run that starts at an optimum ends there.
     """
 
     absolute: float | None = None

@@ -50,8 +50,9 @@ METHODS = {
     "backtracking": GradientDescent(GrowingStep()),
     "descent with Wolfe": GradientDescent(line_search=Wolfe()),
 }
-# A tolerance at rounding level, so that the searches that fail at the end are counted too.
-STOPPINGS = {"converged": GradientNorm(absolute=1e-6) | MaxIterations(500), "exhausted": MaxIterations(150)}
+# Runs that go on at rounding level have searches that fail, which are counted too; there, other steps lead to the same
+# point to the last bit, so only runs that converge are asked for points that never repeat.
+STOPPINGS = {"converged": GradientNorm(absolute=1e-4) | MaxIterations(500), "exhausted": MaxIterations(150)}
 
 
 @pytest.mark.parametrize("stopping", STOPPINGS.values(), ids=STOPPINGS)
@@ -62,7 +63,9 @@ def test_counts_of_separate_callables(method, stopping, spd, trace_objective):
     result = minimize(cost, Stiefel(9, 2), method=method, gradient=gradient, hessian=hessian, stopping=stopping, rng=1)
     assert result.nit > 5
     assert (result.nfev, result.ngev, result.nhev) == (cost.calls, gradient.calls, hessian.calls)
-    assert (cost.repeated, gradient.repeated) == (0, 0)
+    if result.success:
+        assert (cost.repeated, gradient.repeated) == (0, 0)
+    assert result.success is (stopping is STOPPINGS["converged"])
     assert result.history.nfev[-1] <= result.nfev
     assert set(gradient.points) <= set(cost.points)
 
@@ -76,7 +79,9 @@ def test_counts_of_cost_and_gradient_together(method, stopping, spd, trace_objec
     result = minimize(both, manifold, method=method, gradient=True, stopping=stopping, rng=1)
     assert result.nfev == result.ngev == both.calls
     assert result.nhev == 0
-    assert both.repeated == 0
+    if result.success:
+        assert both.repeated == 0
+    assert result.success is (stopping is STOPPINGS["converged"])
 
 
 def test_counts_of_an_object(spd, trace_objective):

@@ -1,0 +1,352 @@
+"""Bad input of every public constructor: the exact type of the error, and a message that names the argument."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from scipy.sparse.linalg import aslinearoperator
+
+from manifolds import (
+    QR,
+    CholeskyPreconditioner,
+    CountSketch,
+    DiagonalPreconditioner,
+    Euclidean,
+    GaussianSketch,
+    GeneralizedStiefel,
+    Grassmann,
+    Product,
+    SketchedGramPreconditioner,
+    Sphere,
+    Stiefel,
+    TriangularPreconditioner,
+)
+
+N, P = 5, 2
+EYE = np.eye(N)
+TORCH = torch.eye(N, dtype=torch.float64)
+NAN = np.where(np.eye(N) > 0, np.nan, 0.0)
+ONES = np.ones((N, P))
+SKEWED = EYE + np.triu(np.ones((N, N)), 1)
+INDEFINITE = np.diag([1.0, 1.0, 1.0, 1.0, -1.0])
+
+
+class Operator:
+    """An object with shape and @, whose product is a function."""
+
+    shape = (N, N)
+
+    def __init__(self, product):
+        self.product = product
+
+    def __matmul__(self, v):
+        return self.product(v)
+
+
+class Solver:
+    """An object with solve."""
+
+    def __init__(self, solve):
+        self.solve = solve
+
+
+def generalized(B=EYE, p=P, preconditioner=None, retraction=None):
+    return GeneralizedStiefel(B, p, preconditioner, retraction)
+
+
+CONSTRUCTORS = {
+    # dimensions
+    "p is zero": (lambda: Stiefel(5, 0), ValueError, "dimensions of a manifold must be positive"),
+    "p is negative": (lambda: generalized(p=-1), ValueError, "dimensions of a manifold must be positive"),
+    "p is larger than n": (lambda: Stiefel(3, 4), ValueError, "p must be at most n"),
+    "p is larger than n, Grassmann": (lambda: Grassmann(3, 4), ValueError, "p must be at most n"),
+    "p is larger than n, generalized": (lambda: generalized(p=6), ValueError, "p must be at most n"),
+    "p is a float": (lambda: generalized(p=2.0), TypeError, "dimensions of a manifold must be integers, got 2.0"),
+    "n is a word": (lambda: Grassmann("5", 2), TypeError, "dimensions of a manifold must be integers, got '5'"),
+    "dimension is a bool": (lambda: Sphere(True), TypeError, "dimensions of a manifold must be integers, got True"),
+    "shape is a tuple": (lambda: Euclidean((3, 2)), TypeError, "dimensions of a manifold must be integers"),
+    "sphere of one coordinate": (lambda: Sphere(1), ValueError, "a sphere needs at least two coordinates"),
+    "sphere without coordinates": (lambda: Sphere(), ValueError, "a sphere needs at least two coordinates"),
+    "empty Euclidean space": (lambda: Euclidean(0), ValueError, "dimensions of a manifold must be positive"),
+    # metric and retraction
+    "metric": (lambda: Stiefel(5, 2, metric="canonical"), ValueError, "metric must be 'euclidean', got 'canonical'"),
+    "retraction in place of the metric": (lambda: Stiefel(5, 2, QR()), ValueError, "metric must be 'euclidean'"),
+    "retraction is a word": (lambda: Stiefel(5, 2, retraction="qr"), TypeError, "retraction must be a value such as"),
+    "retraction is a class": (lambda: Grassmann(5, 2, QR), TypeError, "retraction must be a value such as"),
+    "retraction is a function": (
+        lambda: generalized(retraction=np.linalg.qr),
+        TypeError,
+        "retraction must be a value such as",
+    ),
+    # B
+    "B is a list": (lambda: generalized(EYE.tolist()), TypeError, "B must be an array, a sparse matrix or an object"),
+    "B is None": (lambda: generalized(None), TypeError, "B must be an array, a sparse matrix or an object"),
+    "B is not square": (lambda: generalized(ONES), ValueError, r"B must be a square matrix, got shape \(5, 2\)"),
+    "B is a vector": (lambda: generalized(np.ones(5)), ValueError, r"B must be a square matrix, got shape \(5,\)"),
+    "B is a batch": (lambda: generalized(EYE[None]), ValueError, r"B must be a square matrix, got shape \(1, 5, 5\)"),
+    "B has NaN": (lambda: generalized(NAN), ValueError, "B contains NaN or infinity"),
+    "B has infinity": (lambda: generalized(torch.tensor(NAN) + np.inf), ValueError, "B contains NaN or infinity"),
+    "B is not symmetric": (lambda: generalized(SKEWED), ValueError, "B must be symmetric"),
+    "B is not symmetric, by 1e-5": (
+        lambda: generalized(EYE + 1e-5 * np.triu(np.ones((N, N)), 1)),
+        ValueError,
+        "B must be symmetric",
+    ),
+    "B is indefinite": (lambda: generalized(INDEFINITE), ValueError, "B must be positive definite"),
+    "B is indefinite, torch": (
+        lambda: generalized(torch.tensor(INDEFINITE)),
+        ValueError,
+        "B must be positive definite",
+    ),
+    "B is singular": (lambda: generalized(np.ones((N, N))), ValueError, "B must be positive definite"),
+    "B is zero": (lambda: generalized(0 * EYE), ValueError, "B must be positive definite"),
+    "B is of integers": (lambda: generalized(np.eye(N, dtype=int)), TypeError, "B must have a real floating dtype"),
+    "B is complex": (lambda: generalized(EYE + 0j), TypeError, "B must have a real floating dtype, got complex128"),
+    "B is of bools": (lambda: generalized(torch.eye(N) > 0), TypeError, "B must have a real floating dtype"),
+    "B large and indefinite": (
+        lambda: GeneralizedStiefel(-np.eye(600), 2),
+        ValueError,
+        "B must be positive definite",
+    ),
+    "B large and not symmetric": (
+        lambda: GeneralizedStiefel(np.triu(np.ones((600, 600))), 2),
+        ValueError,
+        "B must be symmetric",
+    ),
+    "B sparse and indefinite": (
+        lambda: generalized(-scipy.sparse.eye_array(N)),
+        ValueError,
+        "B must be positive definite",
+    ),
+    "B sparse with NaN": (
+        lambda: generalized(scipy.sparse.csr_array(NAN)),
+        ValueError,
+        "B gives NaN or infinity on a random vector",
+    ),
+    "B sparse of integers": (
+        lambda: generalized(scipy.sparse.eye_array(N, dtype=int)),
+        TypeError,
+        "B must have a real floating dtype",
+    ),
+    "B operator, not symmetric": (lambda: generalized(aslinearoperator(SKEWED)), ValueError, "B must be symmetric"),
+    "B operator, not square": (
+        lambda: generalized(aslinearoperator(ONES)),
+        ValueError,
+        r"B must be a square matrix, got shape \(5, 2\)",
+    ),
+    "B operator of another shape": (
+        lambda: generalized(Operator(lambda v: v[:3])),
+        ValueError,
+        r"B maps shape \(5, 5\) to \(3, 5\); it must keep the shape",
+    ),
+    "B operator of another dtype": (
+        lambda: generalized(Operator(lambda v: v.astype("float32"))),
+        TypeError,
+        "image under B and the vector must agree in library, dtype and device",
+    ),
+    "B operator that fails": (
+        lambda: generalized(Operator(lambda v: np.ones((3, 3)) @ v)),
+        TypeError,
+        "B cannot take a numpy array of float64",
+    ),
+    # preconditioner
+    "M has another order": (
+        lambda: generalized(preconditioner=np.eye(4)),
+        ValueError,
+        r"preconditioner has shape \(4, 4\), but B has order 5",
+    ),
+    "M vector of another length": (
+        lambda: generalized(preconditioner=np.ones(4)),
+        ValueError,
+        r"preconditioner has shape \(4, 4\), but B has order 5",
+    ),
+    "M value of another order": (
+        lambda: generalized(preconditioner=CholeskyPreconditioner(np.eye(4))),
+        ValueError,
+        r"preconditioner has shape \(4, 4\), but B has order 5",
+    ),
+    "M is not square": (
+        lambda: generalized(preconditioner=ONES),
+        ValueError,
+        "preconditioner cannot be used: matrix must be a square matrix",
+    ),
+    "M is not symmetric": (
+        lambda: generalized(preconditioner=SKEWED),
+        ValueError,
+        "preconditioner cannot be used: matrix must be symmetric",
+    ),
+    "M is indefinite": (
+        lambda: generalized(preconditioner=INDEFINITE),
+        ValueError,
+        "preconditioner cannot be used: matrix must be positive definite",
+    ),
+    "M has NaN": (
+        lambda: generalized(preconditioner=NAN),
+        ValueError,
+        "preconditioner cannot be used: matrix contains NaN",
+    ),
+    "M vector not positive": (
+        lambda: generalized(preconditioner=np.arange(5.0)),
+        ValueError,
+        "preconditioner cannot be used: diagonal must be positive",
+    ),
+    "M is a list": (lambda: generalized(preconditioner=[1.0] * 5), TypeError, "preconditioner must be None, a matrix"),
+    "M has no solve": (
+        lambda: generalized(preconditioner=scipy.sparse.eye_array(N)),
+        TypeError,
+        r"preconditioner must be None, .* an object with solve",
+    ),
+    "M is of another library": (
+        lambda: generalized(preconditioner=TORCH),
+        TypeError,
+        "preconditioner and B must agree in library, dtype and device",
+    ),
+    "M is of another dtype": (
+        lambda: generalized(TORCH, preconditioner=TORCH.float()),
+        TypeError,
+        "preconditioner and B must agree in library, dtype and device",
+    ),
+    "M vector of another dtype": (
+        lambda: generalized(preconditioner=np.ones(5, dtype="float32")),
+        TypeError,
+        "preconditioner and B must agree in library, dtype and device",
+    ),
+    "M value of another dtype": (
+        lambda: generalized(preconditioner=CholeskyPreconditioner(EYE.astype("float32"))),
+        TypeError,
+        "preconditioner and B must agree in library, dtype and device",
+    ),
+    "M of integers": (
+        lambda: generalized(preconditioner=np.eye(N, dtype=int)),
+        TypeError,
+        "preconditioner and B must agree in library, dtype and device",
+    ),
+    "solve is indefinite": (
+        lambda: generalized(preconditioner=Solver(lambda v: INDEFINITE @ v)),
+        ValueError,
+        "preconditioner must be positive definite",
+    ),
+    "solve is not symmetric": (
+        lambda: generalized(preconditioner=Solver(lambda v: SKEWED @ v)),
+        ValueError,
+        "preconditioner must be symmetric",
+    ),
+    "solve gives NaN": (
+        lambda: generalized(preconditioner=Solver(lambda v: np.nan * v)),
+        ValueError,
+        "preconditioner gives NaN or infinity",
+    ),
+    "solve changes the shape": (
+        lambda: generalized(preconditioner=Solver(lambda v: v[0])),
+        ValueError,
+        "preconditioner maps shape",
+    ),
+    "solve changes the dtype": (
+        lambda: generalized(preconditioner=Solver(lambda v: v.astype("float32"))),
+        TypeError,
+        "image under preconditioner and the vector must agree",
+    ),
+    "solve of another order": (
+        lambda: generalized(preconditioner=Solver(lambda v: np.eye(4) @ v)),
+        TypeError,
+        "preconditioner cannot take a numpy array of float64",
+    ),
+    # products
+    "product of nothing": (lambda: Product(), ValueError, "give the factors either by position or by name"),
+    "product by position and name": (
+        lambda: Product(Sphere(3), a=Sphere(3)),
+        ValueError,
+        "give the factors either by position or by name",
+    ),
+    "factor is no manifold": (lambda: Product(a=3), TypeError, "factor 'a' must be a Manifold, got int"),
+    "factor is a class": (lambda: Product(Sphere), TypeError, "factor 'factor_0' must be a Manifold"),
+    # preconditioners
+    "diagonal is a matrix": (lambda: DiagonalPreconditioner(EYE), ValueError, r"diagonal must be an array of shape"),
+    "diagonal is a list": (lambda: DiagonalPreconditioner([1.0]), ValueError, r"diagonal must be an array of shape"),
+    "diagonal has a zero": (lambda: DiagonalPreconditioner(np.arange(3.0)), ValueError, "diagonal must be positive"),
+    "diagonal has NaN": (lambda: DiagonalPreconditioner(np.array([np.nan])), ValueError, "diagonal contains NaN"),
+    "diagonal of integers": (
+        lambda: DiagonalPreconditioner(np.arange(1, 4)),
+        TypeError,
+        "diagonal must have a real floating dtype",
+    ),
+    "factor is not square": (lambda: TriangularPreconditioner(ONES), ValueError, "factor must be a square matrix"),
+    "factor is a list": (lambda: TriangularPreconditioner([[1.0]]), ValueError, "factor must be a square matrix"),
+    "factor is singular": (
+        lambda: TriangularPreconditioner(np.diag([1.0, 0.0])),
+        ValueError,
+        "factor has a zero on its diagonal",
+    ),
+    "factor has NaN": (lambda: TriangularPreconditioner(NAN), ValueError, "factor contains NaN"),
+    "factor of integers": (
+        lambda: TriangularPreconditioner(np.eye(2, dtype=int)),
+        TypeError,
+        "factor must have a real floating dtype",
+    ),
+    "matrix is a list": (lambda: CholeskyPreconditioner([[1.0]]), TypeError, "matrix must be a numpy array or a torch"),
+    "matrix is not square": (lambda: CholeskyPreconditioner(ONES), ValueError, "matrix must be a square matrix"),
+    "matrix is not symmetric": (lambda: CholeskyPreconditioner(SKEWED), ValueError, "matrix must be symmetric"),
+    "matrix is indefinite": (
+        lambda: CholeskyPreconditioner(INDEFINITE),
+        ValueError,
+        "matrix must be positive definite",
+    ),
+    "matrix has NaN": (lambda: CholeskyPreconditioner(NAN), ValueError, "matrix contains NaN"),
+    "sketch is a vector": (
+        lambda: SketchedGramPreconditioner(np.ones(3)),
+        ValueError,
+        r"sketched must be a matrix of shape \(s, d\), got \(3,\)",
+    ),
+    "sketch has too few rows": (
+        lambda: SketchedGramPreconditioner(np.ones((2, 3))),
+        ValueError,
+        "sketched has 2 rows for 3 columns",
+    ),
+    "sketch is rank deficient": (
+        lambda: SketchedGramPreconditioner(np.ones((9, 3))),
+        ValueError,
+        "sketched matrix is rank deficient",
+    ),
+    "sketch has NaN": (lambda: SketchedGramPreconditioner(NAN), ValueError, "sketched contains NaN"),
+    "sketch of integers": (
+        lambda: SketchedGramPreconditioner(np.eye(3, dtype=int)),
+        TypeError,
+        "sketched must have a real floating dtype",
+    ),
+    "ridge is negative": (
+        lambda: SketchedGramPreconditioner(EYE, ridge=-1.0),
+        ValueError,
+        "ridge must be non-negative, got -1.0",
+    ),
+    "ridge is NaN": (
+        lambda: SketchedGramPreconditioner(EYE, ridge=float("nan")),
+        ValueError,
+        "ridge must be non-negative, got nan",
+    ),
+    # sketches
+    "size is zero": (lambda: CountSketch(0), ValueError, "size must be at least 1, got 0"),
+    "size is a float": (lambda: GaussianSketch(4.0), TypeError, "size must be an integer, got 4.0"),
+    "seed is negative": (lambda: CountSketch(4, -1), ValueError, "seed must be at least 0, got -1"),
+    "seed is a generator": (
+        lambda: GaussianSketch(4, np.random.default_rng(0)),
+        TypeError,
+        "seed must be an integer, got Generator",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONSTRUCTORS)
+def test_constructors(case):
+    call, error, message = CONSTRUCTORS[case]
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert caught.type is error
+
+
+def test_symmetry_to_rounding_is_enough():
+    """A Gram matrix whose halves were summed in another order passes."""
+    a = np.random.default_rng(0).standard_normal((40, N))
+    gram = a.T @ a
+    gram[0, 1] *= 1 + 1e-14
+    assert generalized(gram).n == N
+    assert generalized(gram.astype("float32")).n == N

@@ -1,0 +1,235 @@
+"""The manifolds that the generic suite runs on, and what it evaluates there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from manifolds import (
+    QR,
+    CholeskyQR,
+    Euclidean,
+    GeneralizedStiefel,
+    Grassmann,
+    Polar,
+    Product,
+    SketchedGramPreconditioner,
+    Sphere,
+    Stiefel,
+)
+from manifolds.manifold import Manifold
+from tests.manifolds.arrays import Kind, entry, leaves, spd, to_float64, tree
+
+CONDITION = 30.0
+"""Condition number of every B and M of the zoo."""
+
+N, P = 7, 3
+GENERALIZED_DIM = N * P - P * (P + 1) // 2
+
+
+class SolveAndApply:
+    """A user's own metric: an object with solve and apply, which is no Preconditioner."""
+
+    def __init__(self, matrix):
+        self.matrix = matrix
+        self.inverse = np.linalg.inv(matrix) if isinstance(matrix, np.ndarray) else matrix.inverse()
+
+    def apply(self, v):
+        return self.matrix @ v
+
+    def solve(self, v):
+        return self.inverse @ v
+
+
+def _b(kind):
+    return kind(spd(N, CONDITION, seed=0))
+
+
+def _unrelated(kind):
+    return kind(spd(N, CONDITION, seed=1))
+
+
+def _sketch(kind):
+    return kind(np.random.default_rng(2).standard_normal((4 * N, N)) @ spd(N, CONDITION**0.5, seed=3) / N)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A manifold of the zoo, its dimension by the books, and what is known in closed form."""
+
+    build: Callable[[Kind], Manifold]
+    dim: int
+    has_exp: bool = False
+    flat: bool = False
+    quotient: bool = False
+
+
+ZOO = {
+    "euclidean-vector": Member(lambda kind: Euclidean(4), 4, has_exp=True, flat=True),
+    "euclidean-matrix": Member(lambda kind: Euclidean(3, 2), 6, has_exp=True, flat=True),
+    "sphere": Member(lambda kind: Sphere(5), 4, has_exp=True),
+    "sphere-of-matrices": Member(lambda kind: Sphere(3, 2), 5, has_exp=True),
+    "stiefel-cholesky-qr": Member(lambda kind: Stiefel(6, 3, retraction=CholeskyQR()), 12),
+    "stiefel-qr": Member(lambda kind: Stiefel(6, 3, retraction=QR()), 12),
+    "stiefel-polar": Member(lambda kind: Stiefel(6, 3, retraction=Polar()), 12),
+    "stiefel-square": Member(lambda kind: Stiefel(3, 3), 3),
+    "grassmann": Member(lambda kind: Grassmann(6, 2), 8, has_exp=True, quotient=True),
+    "grassmann-polar": Member(lambda kind: Grassmann(5, 3, retraction=Polar()), 6, has_exp=True, quotient=True),
+    "generalized-identity": Member(lambda kind: GeneralizedStiefel(_b(kind), P), GENERALIZED_DIM),
+    "generalized-exact": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _b(kind)), GENERALIZED_DIM),
+    "generalized-dense": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind)), GENERALIZED_DIM),
+    "generalized-diagonal": Member(
+        lambda kind: GeneralizedStiefel(_b(kind), P, kind(np.linspace(0.3, 3.0, N))), GENERALIZED_DIM
+    ),
+    "generalized-own-metric": Member(
+        lambda kind: GeneralizedStiefel(_b(kind), P, SolveAndApply(_unrelated(kind))), GENERALIZED_DIM
+    ),
+    "generalized-sketched": Member(
+        lambda kind: GeneralizedStiefel(_b(kind), P, SketchedGramPreconditioner(_sketch(kind), ridge=0.1)),
+        GENERALIZED_DIM,
+    ),
+    "generalized-qr": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind), QR()), GENERALIZED_DIM),
+    "generalized-polar": Member(
+        lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind), Polar()), GENERALIZED_DIM
+    ),
+    "generalized-one-column": Member(lambda kind: GeneralizedStiefel(_b(kind), 1, _unrelated(kind)), N - 1),
+    "product": Member(
+        lambda kind: Product(
+            frame=GeneralizedStiefel(_b(kind), 2, _unrelated(kind)), direction=Sphere(4), shift=Euclidean(3)
+        ),
+        2 * N - 3 + 3 + 3,
+    ),
+    "product-nested": Member(
+        lambda kind: Product(pair=Product(Stiefel(4, 2), Sphere(3)), subspace=Grassmann(5, 2)),
+        5 + 2 + 6,
+        quotient=True,
+    ),
+    "product-with-distance": Member(
+        lambda kind: Product(direction=Sphere(4), subspace=Grassmann(5, 2), shift=Euclidean(2, 2)),
+        3 + 6 + 4,
+        has_exp=True,
+        quotient=True,
+    ),
+}
+
+
+def factors(manifold):
+    """Array manifolds of which a manifold is made, in the order of a point's arrays."""
+    if isinstance(manifold, Product):
+        return [leaf for factor in manifold.factors.values() for leaf in factors(factor)]
+    return [manifold]
+
+
+class Case:
+    """One manifold in one kind of array, with random points and vectors; batched by leading dimensions."""
+
+    def __init__(self, name, kind, batch=()):
+        self.member, self.kind, self.batch = ZOO[name], kind, batch
+        self.manifold = self.member.build(kind)
+        self.rng = np.random.default_rng(sum(map(ord, name)))
+
+    @property
+    def rounding(self):
+        """A thousand rounding units: what sums of a few dozen terms lose at condition 30."""
+        return 1000 * self.kind.eps
+
+    def point(self):
+        return self.manifold.random_point(self.rng, self.kind.like, batch=self.batch)
+
+    def tangent(self, x):
+        return self.manifold.random_tangent_vector(x, self.rng)
+
+    def ambient(self, x):
+        return tree(lambda leaf: self.kind(self.rng.standard_normal(tuple(leaf.shape))), x)
+
+    def numbers(self):
+        """A batch of numbers in (1/4, 3/4)."""
+        return self.kind(self.rng.uniform(0.25, 0.75, self.batch))
+
+    def trace(self, u, v):
+        """tr(u^T v), computed by numpy in float64."""
+        return sum(
+            np.sum(to_float64(a) * to_float64(b), axis=tuple(range(len(self.batch), a.ndim)))
+            for a, b in zip(leaves(u), leaves(v), strict=True)
+        )
+
+    def entries(self):
+        """Indices of a batch."""
+        return list(np.ndindex(*self.batch))
+
+    @cached_property
+    def inputs(self):
+        """Arguments of every method in METHODS."""
+        x = self.point()
+        u, v = self.tangent(x), self.tangent(x)
+        quadratic = Quadratic(self.manifold, self.kind)
+        return {
+            "x": x,
+            "u": u,
+            "v": v,
+            "y": self.manifold.retraction(x, self.manifold.linear_combination(0.4, u, 0.2, v)),
+            "a": self.ambient(x),
+            "b": self.ambient(x),
+            "e": quadratic.product(x),
+            "h": quadratic.product(v),
+            "s": self.numbers(),
+            "t": self.numbers(),
+        }
+
+
+class Quadratic:
+    """f(x) = tr(x^T A x D) / 2 over the arrays of a point; D = I on Grassmann manifolds, where only the span counts."""
+
+    def __init__(self, manifold, kind, seed=5):
+        rng = np.random.default_rng(seed)
+        self.parts = []
+        for factor in factors(manifold):
+            a = rng.standard_normal((factor.shape[0],) * 2)
+            weights = (
+                np.ones(factor.shape[-1]) if isinstance(factor, Grassmann) else np.arange(1.0, factor.shape[-1] + 1)
+            )
+            self.parts.append((kind((a + a.T) / 2), kind(weights), factor.ndim))
+
+    def product(self, x):
+        """A x D, the Euclidean gradient at x and the Euclidean Hessian product along x."""
+        rest = iter(self.parts)
+
+        def act(leaf):
+            matrix, weights, ndim = next(rest)
+            return (matrix @ leaf) * weights if ndim == 2 else (matrix @ leaf[..., None])[..., 0]
+
+        return tree(act, x)
+
+
+METHODS = {
+    "inner_product": lambda m, i: m.inner_product(i["x"], i["a"], i["b"]),
+    "norm": lambda m, i: m.norm(i["x"], i["u"]),
+    "projection": lambda m, i: m.projection(i["x"], i["a"]),
+    "gradient": lambda m, i: m.euclidean_to_riemannian_gradient(i["x"], i["a"]),
+    "hessian": lambda m, i: m.euclidean_to_riemannian_hessian(i["x"], i["e"], i["h"], i["v"]),
+    "retraction": lambda m, i: m.retraction(i["x"], i["v"]),
+    "second_order_retraction": lambda m, i: m.second_order_retraction(i["x"], i["v"]),
+    "curve_point": lambda m, i: m.at(i["x"]).retraction_curve(i["v"]).point(i["t"]),
+    "curve_velocity": lambda m, i: m.at(i["x"]).retraction_curve(i["v"]).velocity(i["t"]),
+    "transport": lambda m, i: m.transport(i["x"], i["y"], i["u"]),
+    "linear_combination": lambda m, i: m.linear_combination(i["s"], i["u"], i["t"], i["v"]),
+    "euclidean_inner_product": lambda m, i: m.euclidean_inner_product(i["a"], i["b"]),
+    "zero_vector": lambda m, i: m.zero_vector(i["x"]),
+    "nearest_point": lambda m, i: m.nearest_point(m.linear_combination(1.0, i["x"], 0.05, i["a"])),
+}
+CLOSED_FORMS = {
+    "exp": lambda m, i: m.exp(i["x"], i["v"]),
+    "log": lambda m, i: m.log(i["x"], i["y"]),
+    "dist": lambda m, i: m.dist(i["x"], i["y"]),
+}
+
+
+def methods(member):
+    """Methods that a member of the zoo has, as functions of the manifold and the inputs of a case."""
+    return METHODS | (CLOSED_FORMS if member.has_exp else {})
+
+
+def at_entry(inputs, index):
+    """Inputs of one entry of a batch."""
+    return {name: entry(value, index) for name, value in inputs.items()}
