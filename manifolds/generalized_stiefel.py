@@ -108,14 +108,6 @@ class GeneralizedStiefel(OrthonormalFrames):
     def __repr__(self) -> str:
         return f"GeneralizedStiefel(n={self.n}, p={self.p}, preconditioner={self.preconditioner!r})"
 
-    @property
-    def dim(self) -> int:
-        return self.n * self.p - self.p * (self.p + 1) // 2
-
-    @property
-    def typical_dist(self) -> float:
-        return float(self.p) ** 0.5
-
     def own_array(self) -> Array:
         return self._like
 

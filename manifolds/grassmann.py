@@ -36,10 +36,6 @@ class Grassmann(OrthonormalFrames):
     def dim(self) -> int:
         return self.p * (self.n - self.p)
 
-    @property
-    def typical_dist(self) -> float:
-        return float(self.p) ** 0.5
-
     def at(self, point: Array) -> GrassmannGeometry:
         self.require_shape(point, "point")
         return GrassmannGeometry(self, point)

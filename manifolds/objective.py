@@ -45,9 +45,11 @@ class Evaluation(ABC):
     def _gradient(self) -> Point: ...
 
     def _hessian_product(self, v: Point) -> Point:
-        raise TypeError(
-            "the objective has no Hessian product; pass hessian=..., a callable (x, v) -> Euclidean Hessian product"
-        )
+        if self._objective.hessian is None:
+            raise TypeError(
+                "the objective has no Hessian product; pass hessian=..., a callable (x, v) -> Euclidean Hessian product"
+            )
+        return self._objective.hessian(self._point, v)
 
 
 class Objective(ABC):
@@ -59,11 +61,14 @@ class Objective(ABC):
         Evaluations of the cost, of the gradient and of Hessian products so far.
     riemannian : bool
         Whether gradient and Hessian are Riemannian already.
+    hessian : callable or None
+        ``(x, v) -> Hessian product``, where one is given.
     """
 
     riemannian = False
 
-    def __init__(self) -> None:
+    def __init__(self, hessian: Callable[[Point, Point], Point] | None = None) -> None:
+        self.hessian = hessian
         self.nfev = self.ngev = self.nhev = 0
 
     @abstractmethod
@@ -119,8 +124,8 @@ class _CallableObjective(Objective):
     """Cost, gradient and Hessian product as separate callables."""
 
     def __init__(self, cost: Any, gradient: Any, hessian: Any) -> None:
-        super().__init__()
-        self.cost, self.gradient, self.hessian = cost, gradient, hessian
+        super().__init__(hessian)
+        self.cost, self.gradient = cost, gradient
 
     def at(self, point: Point) -> Evaluation:
         return _CallableEvaluation(self, point)
@@ -135,18 +140,13 @@ class _CallableEvaluation(Evaluation):
     def _gradient(self) -> Point:
         return self._objective.gradient(self._point)
 
-    def _hessian_product(self, v: Point) -> Point:
-        if self._objective.hessian is None:
-            return super()._hessian_product(v)
-        return self._objective.hessian(self._point, v)
-
 
 class _PairObjective(Objective):
     """Cost and gradient from one callable."""
 
     def __init__(self, value_and_gradient: Any, hessian: Any, riemannian: bool) -> None:
-        super().__init__()
-        self.value_and_gradient, self.hessian, self.riemannian = value_and_gradient, hessian, riemannian
+        super().__init__(hessian)
+        self.value_and_gradient, self.riemannian = value_and_gradient, riemannian
 
     def at(self, point: Point) -> Evaluation:
         return _PairEvaluation(self, point)
@@ -179,18 +179,13 @@ class _PairEvaluation(Evaluation):
     def _gradient(self) -> Point:
         return self._pair[1]
 
-    def _hessian_product(self, v: Point) -> Point:
-        if self._objective.hessian is None:
-            return super()._hessian_product(v)
-        return self._objective.hessian(self._point, v)
-
 
 class _AutogradObjective(Objective):
     """Cost as a torch function, differentiated by autograd."""
 
     def __init__(self, cost: Any, hessian: Any) -> None:
-        super().__init__()
-        self.cost, self.hessian = cost, hessian
+        super().__init__(hessian)
+        self.cost = cost
 
     def at(self, point: Point) -> Evaluation:
         return _AutogradEvaluation(self, point)
@@ -234,7 +229,7 @@ class _AutogradEvaluation(Evaluation):
         import torch
 
         if self._objective.hessian is not None:
-            return self._objective.hessian(self._point, v)
+            return super()._hessian_product(v)
         leaves, _ = self._graph
         gradient = self._differentiable_gradient
         if not any(part.requires_grad for part in gradient):

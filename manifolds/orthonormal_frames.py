@@ -36,6 +36,14 @@ class OrthonormalFrames(ArrayManifold):
         self.n, self.p = self.shape
         self.default_retraction = CholeskyQR() if retraction is None else retraction
 
+    @property
+    def dim(self) -> int:
+        return self.n * self.p - self.p * (self.p + 1) // 2
+
+    @property
+    def typical_dist(self) -> float:
+        return float(self.p) ** 0.5
+
     def gram_product(self, v: Array) -> Array:
         """Product B v; v itself where B is the identity."""
         return v

@@ -38,14 +38,6 @@ class Stiefel(OrthonormalFrames):
             raise ValueError(f"metric must be 'euclidean', got {metric!r}")
         super().__init__(n, p, retraction)
 
-    @property
-    def dim(self) -> int:
-        return self.n * self.p - self.p * (self.p + 1) // 2
-
-    @property
-    def typical_dist(self) -> float:
-        return float(self.p) ** 0.5
-
     def at(self, point: Array) -> StiefelGeometry:
         self.require_shape(point, "point")
         return StiefelGeometry(self, point)

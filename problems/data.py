@@ -28,6 +28,9 @@ from manifolds.linalg import (
 from manifolds.sketching import Sketch
 from problems.row_reduction import RowReduction
 
+_GATHER_BYTES = 2**27
+"""Size at most of a row block of both views in a pass that makes means, a sketch or covariances."""
+
 _BLOCK_BYTES = 3 * 2**19
 """Default size of a row block of both views: small enough to stay in a core's cache between its two products."""
 
@@ -152,7 +155,7 @@ class PairedViews:
         if self.block_rows < 1:
             raise ValueError(f"block_rows must be at least 1, got {block_rows}")
         self._rows = RowReduction(self.n_samples, self.block_rows, parallel=not is_torch_array(x))
-        self._most_rows = self.n_samples if block_rows is None else self.block_rows
+        self._most_rows = max(64, _GATHER_BYTES // row_bytes) if block_rows is None else self.block_rows
         self.scale = scale
         self.n_passes = 0
         self._moments: tuple[Moments, Moments] | None = None

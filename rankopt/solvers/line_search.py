@@ -115,6 +115,7 @@ class Wolfe(LineSearch):
     ) -> float | None:
         low, low_value, low_slope = 0.0, state.value, slope
         high, high_value, high_slope = float("inf"), float("inf"), float("nan")
+        best, best_value = 0.0, state.value
         t = step
         for _ in range(self.max_trials):
             value = curve.value(t)
@@ -122,6 +123,8 @@ class Wolfe(LineSearch):
             trial_slope = curve.slope(t) if armijo else float("nan")
             if abs(trial_slope) <= -self.curvature * slope:
                 return t
+            if armijo and value < best_value:
+                best, best_value = t, value
             if armijo and trial_slope < 0 and value <= low_value + state.rounding:
                 low, low_value, low_slope = t, value, trial_slope
             else:
@@ -134,9 +137,10 @@ class Wolfe(LineSearch):
                 t = _safeguard(_secant_step(low, low_slope, high, high_slope), low, high)
             else:
                 t = _safeguard(_quadratic_step(low, low_value, low_slope, high, high_value), low, high)
+        if best_value < state.value - state.rounding:
+            return best
         # A step that moves neither cost nor slope is rounding; where the gradient is wrong there are no others.
-        moved = low_value < state.value - state.rounding or low_slope > 0.9 * slope
-        return low if moved else None
+        return low if low > 0 and low_slope > 0.9 * slope else None
 
 
 def _quadratic_step(a: float, value_a: float, slope_a: float, b: float, value_b: float) -> float:

@@ -2,14 +2,8 @@
 
 import pytest
 
-from tests.manifolds.arrays import DOUBLE, KINDS
+from tests.arrays import DOUBLE
 from tests.manifolds.zoo import ZOO, Case
-
-
-@pytest.fixture(params=KINDS, ids=str)
-def kind(request):
-    """Library and dtype."""
-    return request.param
 
 
 @pytest.fixture(params=ZOO)

@@ -7,7 +7,7 @@ from manifolds import GeneralizedStiefel, Grassmann, Product, Sphere, Stiefel, c
 from manifolds.generalized_stiefel import GeneralizedStiefelGeometry
 from manifolds.orthonormal_frames import FrameCurve
 from manifolds.stiefel import StiefelGeometry
-from tests.manifolds.arrays import spd
+from tests.arrays import spd
 
 
 def stiefel_with(**methods):

@@ -25,7 +25,7 @@ from manifolds import (
     check_manifold,
     check_retraction,
 )
-from tests.manifolds.arrays import DOUBLE, KINDS, Kind, spd
+from tests.arrays import DOUBLE, KINDS, Kind, spd
 from tests.manifolds.zoo import Quadratic
 
 MANIFOLDS = {

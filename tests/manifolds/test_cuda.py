@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from manifolds import CountSketch, GaussianSketch, SketchedGramPreconditioner, check_manifold
-from tests.manifolds.arrays import Kind, assert_close, kind_of, leaves, size, tree
+from tests.arrays import Kind, assert_close, kind_of, leaves, size, tree
 from tests.manifolds.zoo import ZOO, Case, methods
 
 pytestmark = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from manifolds import check_hessian
-from tests.manifolds.arrays import (
+from tests.arrays import (
     DOUBLE,
     Kind,
     assert_close,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from manifolds import check_retraction
-from tests.manifolds.arrays import DOUBLE, assert_close, entry, flat, kind_of, leaves, size, to_float64, tree
+from tests.arrays import DOUBLE, assert_close, entry, flat, kind_of, leaves, size, to_float64, tree
 from tests.manifolds.zoo import ZOO, Case
 
 WITH_EXP = [name for name, member in ZOO.items() if member.has_exp]

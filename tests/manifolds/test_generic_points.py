@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.manifolds.arrays import DOUBLE, assert_close, flat, kind_of, leaves, size, tree
+from tests.arrays import DOUBLE, assert_close, flat, kind_of, leaves, size, tree
 from tests.manifolds.zoo import ZOO, Case
 
 CURVED = [name for name, member in ZOO.items() if not member.flat]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from manifolds import GeneralizedStiefel, Product
-from tests.manifolds.arrays import DOUBLE, Kind, orthogonal, spd, to_float64
+from tests.arrays import DOUBLE, Kind, orthogonal, spd, to_float64
 from tests.manifolds.dense import DenseGeometry
 
 ACCURACY = [

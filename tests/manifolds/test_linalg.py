@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 
 from manifolds import linalg
-from tests.manifolds.arrays import KINDS, Kind, assert_close, kind_of, spd, to_float64, with_condition
+from tests.arrays import KINDS, Kind, assert_close, kind_of, spd, to_float64, with_condition
 
 BATCHES = pytest.mark.parametrize("batch", [(), (3,), (2, 3)], ids=str)
 

@@ -7,7 +7,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from manifolds import CholeskyPreconditioner, GeneralizedStiefel, TriangularPreconditioner
-from tests.manifolds.arrays import DOUBLE, Kind, assert_close, kind_of, spd, to_float64
+from tests.arrays import DOUBLE, Kind, assert_close, kind_of, spd, to_float64
 from tests.manifolds.zoo import METHODS, SolveAndApply
 
 N, P = 8, 3

@@ -14,7 +14,7 @@ from manifolds import (
     TriangularPreconditioner,
 )
 from manifolds.preconditioners import as_preconditioner
-from tests.manifolds.arrays import assert_close, kind_of, spd, to_float64, with_condition
+from tests.arrays import assert_close, kind_of, spd, to_float64, with_condition
 
 N = 8
 UPPER = np.triu(np.random.default_rng(0).standard_normal((N, N))) + 4 * np.eye(N)

@@ -19,7 +19,7 @@ from manifolds import (
     Sphere,
     Stiefel,
 )
-from tests.manifolds.arrays import DOUBLE, flat, spd, to_float64
+from tests.arrays import DOUBLE, flat, spd, to_float64
 from tests.manifolds.zoo import ZOO
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifolds import QR, CholeskyQR, GeneralizedStiefel, Polar, RankDeficientError, Stiefel
-from tests.manifolds.arrays import DOUBLE, Kind, assert_close, kind_of, spd, to_float64, with_condition
+from tests.arrays import DOUBLE, Kind, assert_close, kind_of, spd, to_float64, with_condition
 
 RETRACTIONS = [CholeskyQR(), QR(), Polar()]
 DOUBLES = [DOUBLE, Kind("torch", "float64")]

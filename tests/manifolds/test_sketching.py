@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from manifolds import CountSketch, GaussianSketch, SketchedGramPreconditioner
 from manifolds.sketching import random_words
-from tests.manifolds.arrays import DOUBLE, Kind, assert_close, kind_of, spd, to_float64
+from tests.arrays import DOUBLE, Kind, assert_close, kind_of, spd, to_float64
 
 KINDS_OF_SKETCH = [CountSketch, GaussianSketch]
 every_sketch = pytest.mark.parametrize("sketch_type", KINDS_OF_SKETCH, ids=lambda t: t.__name__)

@@ -19,7 +19,7 @@ from manifolds import (
     Stiefel,
 )
 from manifolds.manifold import Manifold
-from tests.manifolds.arrays import Kind, entry, leaves, spd, to_float64, tree
+from tests.arrays import Kind, entry, leaves, spd, to_float64, tree
 
 CONDITION = 30.0
 """Condition number of every B and M of the zoo."""

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from problems import CCA, PairedViews
 from rankopt import Status
-from tests.manifolds.arrays import Kind, kind_of, to_float64
+from tests.arrays import Kind, kind_of, to_float64
 from tests.problems.views import (
     LoggedRows,
     canonical_oracle,

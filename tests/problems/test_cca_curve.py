@@ -10,7 +10,7 @@ from manifolds.objective import as_objective
 from problems import CCAProblem, CovarianceProducts, PairedViews
 from problems.cca_problem import CCAState
 from rankopt import GradientDescent, MaxEvaluations, MaxIterations, ObjectiveProblem, minimize
-from tests.manifolds.arrays import assert_close, to_float64
+from tests.arrays import assert_close, to_float64
 from tests.problems.views import LoggedRows, correlated_views, dense_covariances
 
 N, DX, DY, P = 200, 6, 5, 3

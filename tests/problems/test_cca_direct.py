@@ -9,7 +9,7 @@ import pytest
 
 from problems import CanonicalPairs, Covariances, PairedViews, solve_dense
 from problems.cca_direct import whitening
-from tests.manifolds.arrays import kind_of, to_float64
+from tests.arrays import kind_of, to_float64
 from tests.problems.views import (
     canonical_oracle,
     correlated_views,

@@ -9,7 +9,7 @@ import torch
 from manifolds import CountSketch, Polar, SketchedGramPreconditioner, check_gradient, check_hessian
 from problems import CCAProblem, CovarianceMatrices, Covariances, PairedViews
 from rankopt import ConjugateGradient, GradientDescent, GradientNorm, MaxIterations, PolakRibiere, Status, minimize
-from tests.manifolds.arrays import Kind, kind_of, to_float64
+from tests.arrays import Kind, kind_of, to_float64
 from tests.problems.views import canonical_oracle, correlated_views, dense_covariances, same_directions
 
 N, DX, DY, P = 300, 6, 5, 3

@@ -8,7 +8,7 @@ import torch
 
 from manifolds import CountSketch, GaussianSketch
 from problems import CovarianceMatrices, Covariances, PairedViews, ViewCovariance
-from tests.manifolds.arrays import Kind, kind_of, to_float64
+from tests.arrays import Kind, kind_of, to_float64
 from tests.problems.views import correlated_views, dense_covariances, standardize
 
 N, DX, DY, P = 300, 6, 5, 3

@@ -1,22 +1,9 @@
-"""What the tests of the solvers share: kinds of arrays, symmetric matrices and the trace problem."""
+"""What the tests of the solvers share: symmetric matrices and the trace problem."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from tests.manifolds.arrays import KINDS, Kind
-
-
-@pytest.fixture(params=KINDS, ids=str)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture(params=["numpy", "torch"])
-def double(request):
-    """Kinds of double precision."""
-    return Kind(request.param, "float64")
 
 
 @pytest.fixture

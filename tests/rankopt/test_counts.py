@@ -13,6 +13,7 @@ from rankopt import (
     GradientDescent,
     GradientNorm,
     GrowingStep,
+    LineSearch,
     MaxEvaluations,
     MaxIterations,
     Wolfe,
@@ -63,9 +64,9 @@ def test_counts_of_separate_callables(method, stopping, spd, trace_objective):
     result = minimize(cost, Stiefel(9, 2), method=method, gradient=gradient, hessian=hessian, stopping=stopping, rng=1)
     assert result.nit > 5
     assert (result.nfev, result.ngev, result.nhev) == (cost.calls, gradient.calls, hessian.calls)
-    if result.success:
+    if stopping is STOPPINGS["converged"]:
         assert (cost.repeated, gradient.repeated) == (0, 0)
-    assert result.success is (stopping is STOPPINGS["converged"])
+        assert result.success
     assert result.history.nfev[-1] <= result.nfev
     assert set(gradient.points) <= set(cost.points)
 
@@ -79,9 +80,9 @@ def test_counts_of_cost_and_gradient_together(method, stopping, spd, trace_objec
     result = minimize(both, manifold, method=method, gradient=True, stopping=stopping, rng=1)
     assert result.nfev == result.ngev == both.calls
     assert result.nhev == 0
-    if result.success:
+    if stopping is STOPPINGS["converged"]:
         assert both.repeated == 0
-    assert result.success is (stopping is STOPPINGS["converged"])
+        assert result.success
 
 
 def test_counts_of_an_object(spd, trace_objective):
@@ -132,6 +133,28 @@ def test_preconditioner_runs_once_per_point(spd, trace_objective):
         minimize(f.cost, Stiefel(9, 2), method=method, gradient=f.gradient, preconditioner=preconditioner, rng=1)
         assert preconditioner.calls > 5
         assert preconditioner.repeated == 0
+
+
+class FailsOnce(LineSearch):
+    """A search that finds no step at its third call, so that the direction is reset."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def search(self, curve, state, slope, step, previous_values=()):
+        self.calls += 1
+        return None if self.calls == 3 else Wolfe().search(curve, state, slope, step)
+
+
+def test_reset_direction_preconditions_nothing_again(spd, trace_objective):
+    f = trace_objective(spd(9, 30.0))
+    preconditioner, gradient, search = Recorded(lambda x, v: 0.5 * v), Recorded(f.gradient), FailsOnce()
+    method, stopping = ConjugateGradient(line_search=search), MaxIterations(6)
+    options = {"gradient": gradient, "preconditioner": preconditioner, "stopping": stopping, "rng": 1}
+    result = minimize(f.cost, Stiefel(9, 2), method=method, **options)
+    assert (result.nit, search.calls) == (6, 7)
+    assert preconditioner.calls == 7
+    assert (preconditioner.repeated, gradient.repeated) == (0, 0)
 
 
 def test_counts_up_to_an_interruption(spd, trace_objective):

@@ -9,7 +9,7 @@ import scipy.linalg
 
 from manifolds import Euclidean, GeneralizedStiefel, Grassmann, Product, Sphere, Stiefel
 from rankopt import GradientNorm, MaxIterations, Status, minimize
-from tests.manifolds.arrays import Kind, kind_of, to_float64
+from tests.arrays import Kind, kind_of, to_float64
 
 # The default tolerance on the gradient is 1e-6 (float64) or 1e-3 (float32) of its norm at the start, which is about 30
 # here; the error of the cost is its square over twice the smallest curvature, about one, plus rounding.

@@ -8,7 +8,7 @@ import torch
 
 from manifolds import Euclidean, GeneralizedStiefel, Grassmann, Product, Sphere, Stiefel
 from rankopt import MaxIterations, minimize
-from tests.manifolds.arrays import kind_of
+from tests.arrays import kind_of
 
 START_ONLY = MaxIterations(0)
 
