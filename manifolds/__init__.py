@@ -1,6 +1,6 @@
 """Shared geometry core: manifolds, metrics and preconditioners, sketching, numerical checks."""
 
-from manifolds.checks import Verdict, check_gradient, check_hessian, check_manifold, check_retraction
+from manifolds.checks import check_gradient, check_hessian, check_manifold, check_retraction
 from manifolds.euclidean import Euclidean
 from manifolds.generalized_stiefel import GeneralizedStiefel
 from manifolds.grassmann import Grassmann
@@ -18,6 +18,7 @@ from manifolds.retractions import QR, CholeskyQR, Polar, RankDeficientError, Ret
 from manifolds.sketching import CountSketch, GaussianSketch, Sketch
 from manifolds.sphere import Sphere
 from manifolds.stiefel import Stiefel
+from manifolds.verdict import Verdict
 
 __all__ = [
     "QR",

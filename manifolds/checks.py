@@ -6,8 +6,7 @@ error on logarithmic axes, in the window just above rounding, where a wrong lead
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,64 +14,7 @@ import numpy as np
 from manifolds.linalg import Array, Seed, as_generator, machine_epsilon, namespace
 from manifolds.manifold import Manifold, Point
 from manifolds.objective import as_objective
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Result of a numerical check; true in a condition if the check was passed.
-
-    Attributes
-    ----------
-    name : str
-        What was checked.
-    passed : bool
-    message : str
-        One sentence with the numbers.
-    slope : float or None
-        Estimated slope of the error; infinite where the error is at rounding level for every step.
-    expected_slope : float or None
-    steps, errors : arrays
-        What the slope was estimated from.
-    parts : tuple of Verdict
-        The single checks of which this one is made up.
-    """
-
-    name: str
-    passed: bool
-    message: str
-    slope: float | None = None
-    expected_slope: float | None = None
-    steps: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
-    errors: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
-    parts: tuple[Verdict, ...] = ()
-
-    def __bool__(self) -> bool:
-        return self.passed
-
-    def raise_if_failed(self) -> Verdict:
-        """Raise an AssertionError with the message unless the check was passed; else return the verdict."""
-        if not self.passed:
-            raise AssertionError(self.message)
-        return self
-
-    def plot(self, ax: Any = None) -> Any:
-        """Draw the error against the step beside the expected slope, on logarithmic axes, and return the axes."""
-        import matplotlib.pyplot as plt
-
-        ax = plt.subplots()[1] if ax is None else ax
-        for verdict in (*self.parts, self):
-            if verdict.errors.size and verdict.errors.max() > 0:
-                label = f"{verdict.name}: slope {verdict.slope:.2f}"
-                line = ax.loglog(verdict.steps, np.maximum(verdict.errors, 1e-300), ".-", label=label)[0]
-                guide = verdict.errors[-1] * (verdict.steps / verdict.steps[-1]) ** verdict.expected_slope
-                keep = guide >= verdict.errors[verdict.errors > 0].min()
-                ax.loglog(verdict.steps[keep], guide[keep], "--", color=line.get_color(), alpha=0.5)
-        ax.set_xlabel("step t")
-        ax.set_ylabel("error of the expansion")
-        ax.set_title(("passed" if self.passed else "failed") + ": " + self.name)
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend()
-        return ax
+from manifolds.verdict import Verdict, close, said, step_lengths, taylor_verdict
 
 
 def check_gradient(
@@ -117,14 +59,14 @@ def check_gradient(
     x, directions = _point_and_directions(manifold, point, direction, rng, like)
     geometry, start = manifold.at(x), function.at(x)
     grad = start.gradient if function.riemannian else geometry.riemannian_gradient(start.gradient)
-    steps = _steps(x)
+    steps = step_lengths(x)
 
     def errors(v: Point) -> np.ndarray:
         curve, derivative = geometry.retraction_curve(v), float(geometry.inner_product(grad, v))
         return np.array([function.at(curve.point(t)).value for t in steps]) - start.value - steps * derivative
 
     scale = abs(start.value) + float(geometry.norm(grad))
-    taylor = _taylor_verdict("gradient", x, steps, map(errors, directions), 2, scale, "the gradient is wrong")
+    taylor = taylor_verdict("gradient", x, steps, map(errors, directions), 2, scale, "the gradient is wrong")
     not_tangent = _tangency("gradient", manifold, x, grad)
     return taylor if not_tangent is None else not_tangent
 
@@ -172,7 +114,7 @@ def check_hessian(
     x, directions = _point_and_directions(manifold, point, direction, rng, like)
     geometry, start = manifold.at(x), function.at(x)
     grad = start.gradient if function.riemannian else geometry.riemannian_gradient(start.gradient)
-    steps = _steps(x)
+    steps = step_lengths(x)
 
     def product(u: Point) -> Point:
         if function.riemannian:
@@ -187,13 +129,13 @@ def check_hessian(
     v, u = directions[0], directions[-1]
     image, other_image = product(v), product(u)
     scale = abs(start.value) + float(geometry.norm(grad)) + float(geometry.norm(image))
-    taylor = _taylor_verdict("Hessian", x, steps, map(errors, directions), 3, scale, "the Hessian is wrong")
+    taylor = taylor_verdict("Hessian", x, steps, map(errors, directions), 3, scale, "the Hessian is wrong")
     gap = abs(float(geometry.inner_product(image, u) - geometry.inner_product(v, other_image)))
     size = float(geometry.norm(image) * geometry.norm(u) + geometry.norm(v) * geometry.norm(other_image))
     # The products may vanish though the terms of which they are made up do not.
     terms = _size(manifold, start.gradient) * _size(manifold, x) + _size(manifold, image)
-    size += 1e3 * machine_epsilon(_first_array(x)) ** 0.5 * terms * _size(manifold, v) * _size(manifold, u)
-    symmetric = _close("Hessian", "<Hess[v], u> = <v, Hess[u]>", gap, size, x)
+    size += 1e3 * machine_epsilon(x) ** 0.5 * terms * _size(manifold, v) * _size(manifold, u)
+    symmetric = close("Hessian", "<Hess[v], u> = <v, Hess[u]>", gap, size, x)
     not_tangent = _tangency("Hessian", manifold, x, image)
     return not_tangent if not_tangent is not None else (taylor if symmetric else symmetric)
 
@@ -241,7 +183,7 @@ def check_retraction(
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, got {order!r}")
     x, directions = _point_and_directions(manifold, point, direction, rng, like)
-    geometry, steps = manifold.at(x), _steps(x)
+    geometry, steps = manifold.at(x), step_lengths(x)
     if retraction is None:
         retraction = manifold.second_order_retraction if order == 2 else manifold.retraction
 
@@ -253,9 +195,9 @@ def check_retraction(
         return manifold.linear_combination(1.0, y, -1.0, manifold.linear_combination(1.0, x, t, v))
 
     scale = _size(manifold, x) + _size(manifold, directions[0])
-    fixed = _close("retraction", "R_x(0) = x", _size(manifold, difference(0.0, directions[0])), scale, x)
+    fixed = close("retraction", "R_x(0) = x", _size(manifold, difference(0.0, directions[0])), scale, x)
     sentence = f"the retraction is not of order {order}"
-    taylor = _taylor_verdict("retraction", x, steps, map(errors, directions), order + 1, scale, sentence)
+    taylor = taylor_verdict("retraction", x, steps, map(errors, directions), order + 1, scale, sentence)
     return taylor if fixed else fixed
 
 
@@ -303,20 +245,20 @@ def _manifold_parts(manifold: Manifold, x: Point, generator: Any) -> Iterator[Ve
     combine, size = manifold.linear_combination, lambda w: _size(manifold, w)
     pa, pb = geometry.projection(a), geometry.projection(b)
 
-    yield _said("point", manifold.check_point(x))
-    yield _said("tangent vector", manifold.check_tangent(x, u))
-    yield _said("projection", manifold.check_tangent(x, pa))
+    yield said("point", manifold.check_point(x))
+    yield said("tangent vector", manifold.check_tangent(x, u))
+    yield said("projection", manifold.check_tangent(x, pa))
     difference = combine(1.0, geometry.projection(pa), -1.0, pa)
-    yield _close("projection", "P(P(a)) = P(a)", size(difference), size(a), x)
+    yield close("projection", "P(P(a)) = P(a)", size(difference), size(a), x)
     together = geometry.projection(combine(2.0, a, -3.0, b))
     difference = combine(1.0, together, -1.0, combine(2.0, pa, -3.0, pb))
-    yield _close("projection", "linearity", size(difference), size(a) + size(b), x)
+    yield close("projection", "linearity", size(difference), size(a) + size(b), x)
     left, right = geometry.inner_product(pa, b), geometry.inner_product(a, pb)
     scale = float(geometry.norm(a) * geometry.norm(b))
-    yield _close("projection", "<P(a), b> = <a, P(b)>", abs(float(left - right)), scale, x)
+    yield close("projection", "<P(a), b> = <a, P(b)>", abs(float(left - right)), scale, x)
     gradient = geometry.riemannian_gradient(a)
     gap = abs(float(geometry.inner_product(gradient, u)) - float(manifold.euclidean_inner_product(a, u)))
-    yield _close(
+    yield close(
         "gradient", "<grad, v> = Df[v]", gap, float(geometry.norm(gradient) * geometry.norm(u)) + size(a) * size(u), x
     )
     yield check_retraction(manifold, point=x, rng=generator)
@@ -324,15 +266,15 @@ def _manifold_parts(manifold: Manifold, x: Point, generator: Any) -> Iterator[Ve
     yield _check_velocity(manifold, x, (u, v))
     y = manifold.retraction(x, _scaled(manifold, 0.1, v))
     tu, tv = manifold.transport(x, y, u), manifold.transport(x, y, v)
-    yield _said("transport", manifold.check_tangent(y, tu))
+    yield said("transport", manifold.check_tangent(y, tu))
     difference = combine(1.0, manifold.transport(x, y, combine(2.0, u, -3.0, v)), -1.0, combine(2.0, tu, -3.0, tv))
-    yield _close("transport", "linearity", size(difference), size(u) + size(v), x)
+    yield close("transport", "linearity", size(difference), size(u) + size(v), x)
     yield _check_test_function(manifold, x, generator)
 
 
 def _check_velocity(manifold: Manifold, x: Point, directions: tuple[Point, ...]) -> Verdict:
     """Velocity of the retraction's curve, against differences at t = 1/2."""
-    steps = _steps(x)
+    steps = step_lengths(x)
 
     def errors(v: Point) -> np.ndarray:
         curve = manifold.at(x).retraction_curve(v)
@@ -344,9 +286,7 @@ def _check_velocity(manifold: Manifold, x: Point, directions: tuple[Point, ...])
         )
 
     scale = _size(manifold, x) + _size(manifold, directions[0])
-    return _taylor_verdict(
-        "velocity", x, steps, map(errors, directions), 2, scale, "the velocity of the curve is wrong"
-    )
+    return taylor_verdict("velocity", x, steps, map(errors, directions), 2, scale, "the velocity of the curve is wrong")
 
 
 def _check_test_function(manifold: Manifold, x: Point, generator: Any) -> Verdict:
@@ -408,14 +348,6 @@ def _single_point(manifold: Manifold, point: Point, generator: Any, like: Any) -
     return x
 
 
-def _first_array(x: Point) -> Array:
-    return _first_array(x[0]) if isinstance(x, tuple) else x
-
-
-def _steps(x: Point) -> np.ndarray:
-    return np.logspace(np.log10(machine_epsilon(_first_array(x))) / 2, -0.5, 41)
-
-
 def _scaled(manifold: Manifold, t: float, v: Point) -> Point:
     return manifold.linear_combination(t, v, 0.0, v)
 
@@ -424,45 +356,6 @@ def _size(manifold: Manifold, vector: Point) -> float:
     return abs(float(manifold.euclidean_inner_product(vector, vector))) ** 0.5
 
 
-def _said(name: str, problem: str | None) -> Verdict:
-    return Verdict(name, problem is None, f"{name}: {problem or 'as promised'}")
-
-
-def _close(name: str, formula: str, error: float, scale: float, x: Point) -> Verdict:
-    limit = max(scale, 1e-300) * machine_epsilon(_first_array(x)) ** 0.5
-    return Verdict(name, bool(error <= limit), f"{name}: {formula} is off by {error:.1e} (tolerance {limit:.1e})")
-
-
 def _tangency(name: str, manifold: Manifold, x: Point, vector: Point) -> Verdict | None:
     problem = manifold.check_tangent(x, vector)
     return None if problem is None else Verdict(name, False, f"{name}: not a tangent vector: {problem}")
-
-
-def _taylor_verdict(
-    name: str, x: Point, steps: np.ndarray, residuals: Iterable[np.ndarray], expected: int, scale: float, sentence: str
-) -> Verdict:
-    """Verdict from the slope in the decade and a half of steps whose errors first stand clear of rounding."""
-    residuals = np.array(list(residuals))
-    errors = np.sqrt(np.mean(residuals**2, axis=0))
-    if not np.all(np.isfinite(errors)):
-        return Verdict(name, False, f"{name}: values along the curve are not finite", None, expected, steps, errors)
-    epsilon = machine_epsilon(_first_array(x))
-    floor = max(10 * epsilon * scale, 30 * _rounding(steps, residuals, expected))
-    hidden = np.flatnonzero(~(errors > floor))
-    first = int(hidden[-1]) + 1 if hidden.size else 0
-    window = slice(first, int(np.searchsorted(steps, steps[min(first, len(steps) - 1)] * 30.0, side="right")))
-    if len(steps[window]) < 4:
-        sentence = f"{name}: the error is at rounding level for every step"
-        return Verdict(name, True, sentence, float("inf"), expected, steps, errors)
-    slope = float(np.median(np.diff(np.log(errors[window])) / np.diff(np.log(steps[window]))))
-    passed = slope > expected - (0.15 if epsilon < 1e-10 else 0.5)
-    said = f"{name}: the error falls with slope {slope:.2f}, expected {expected}" + ("" if passed else f": {sentence}")
-    return Verdict(name, passed, said, slope, expected, steps, errors)
-
-
-def _rounding(steps: np.ndarray, residuals: np.ndarray, expected: int) -> float:
-    """Rounding in the residuals: what wrong leading terms t, ..., t^(expected - 1) do not explain at small steps."""
-    small = steps[:8]
-    powers = (small[:, None] / small[-1]) ** np.arange(1, expected)
-    values = residuals[:, : len(small)].T
-    return float(np.sqrt(np.mean((values - powers @ np.linalg.lstsq(powers, values)[0]) ** 2)))

@@ -83,8 +83,10 @@ def require_finite(array: Array, name: str) -> None:
         raise ValueError(f"{name} contains NaN or infinity; clean or impute it first")
 
 
-def machine_epsilon(array: Array) -> float:
-    """Spacing of floating-point numbers at one, in the dtype of the array."""
+def machine_epsilon(array: Array | tuple[Any, ...]) -> float:
+    """Spacing of floating-point numbers at one, in the dtype of an array or of the first array of a tuple."""
+    if isinstance(array, tuple):
+        return machine_epsilon(array[0])
     return float(namespace(array).finfo(array.dtype).eps)
 
 

@@ -173,7 +173,7 @@ class Run:
             typical_dist=self._problem.manifold.typical_dist,
             values=self._history["fun"],
         )
-        seen = Progress(self._history, _epsilon(state.point))
+        seen = Progress(self._history, machine_epsilon(state.point))
         self._record(state, 0.0)
         memory = self._method.start(state, context)
         while (status := self._stopping.check(seen)) is None:
@@ -252,7 +252,3 @@ class _Bar:
 
 def _progress_bar(show: bool | str) -> _Bar | _Silent:
     return _Bar(show if isinstance(show, str) else None) if show else _Silent()
-
-
-def _epsilon(point: Point) -> float:
-    return _epsilon(point[0]) if isinstance(point, tuple) else machine_epsilon(point)

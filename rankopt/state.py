@@ -154,7 +154,7 @@ class ObjectiveState(State):
     def __init__(self, problem: ObjectiveProblem, point: Point, evaluation: Evaluation) -> None:
         self.problem, self.point, self.evaluation = problem, point, evaluation
         self.value = evaluation.value
-        self.rounding = 4 * _epsilon(point) * abs(self.value)
+        self.rounding = 4 * machine_epsilon(point) * abs(self.value)
 
     @cached_property
     def geometry(self) -> LocalGeometry:
@@ -211,10 +211,6 @@ def precondition(state: State, preconditioner: Any) -> Point:
     if preconditioner is None:
         return state.gradient
     return require_like(preconditioner(state.point, state.gradient), state.point, "preconditioner")
-
-
-def _epsilon(point: Point) -> float:
-    return _epsilon(point[0]) if isinstance(point, tuple) else machine_epsilon(point)
 
 
 def _size(manifold: Manifold, vector: Point) -> float:
