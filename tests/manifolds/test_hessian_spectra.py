@@ -123,9 +123,9 @@ def test_multipliers_at_critical_points(accuracy, metric, pairs):
         (problem.Sxx, problem.Syy), problem.metrics, geometry.geometries, x, e, strict=True
     ):
         dense = DenseGeometry(S, M, to_float64(part))
-        C = np.linalg.svd(dense.to_covector(S @ to_float64(part)).reshape(dense.shape), compute_uv=False)
+        roots_of_c = np.linalg.svd(dense.to_covector(S @ to_float64(part)).reshape(dense.shape), compute_uv=False)
         scale = dense.dual_norm(to_float64(covector))
-        assert np.abs(to_float64(local.multiplier(covector)) - expected).max() < tolerance * scale / C[-1]
+        assert np.abs(to_float64(local.multiplier(covector)) - expected).max() < tolerance * scale / roots_of_c[-1]
         assert dense.norm(to_float64(local.riemannian_gradient(covector))) < tolerance * scale
 
 
