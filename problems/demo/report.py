@@ -200,7 +200,7 @@ def convergence_figure(experiment: Experiment) -> Any:
         ax.spines[["top", "right"]].set_visible(False)
     axes[1].axvline(experiment.direct_seconds, color="0.25", lw=1.5, ls="--", label="covariances formed and decomposed")
     axes[0].set_ylabel("relative suboptimality  (f − f*) / |f*|")
-    axes[1].legend(frameon=False, fontsize=9)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
 
 
