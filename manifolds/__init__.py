@@ -1,4 +1,4 @@
-"""Shared geometry core: manifolds, metrics and preconditioners, sketching, numerical checks."""
+"""Shared geometry core: manifolds, metrics and preconditioners, sketching, subspace tracking, numerical checks."""
 
 from manifolds.checks import check_gradient, check_hessian, check_manifold, check_retraction
 from manifolds.euclidean import Euclidean
@@ -18,6 +18,17 @@ from manifolds.retractions import QR, CholeskyQR, Polar, RankDeficientError, Ret
 from manifolds.sketching import CountSketch, GaussianSketch, Sketch
 from manifolds.sphere import Sphere
 from manifolds.stiefel import Stiefel
+from manifolds.subspace.rank_rules import ConstantRank, EnergyRank, RankRule
+from manifolds.subspace.tracker import SubspaceChange, SubspaceTracker
+from manifolds.subspace.update_rules import (
+    DCTBasis,
+    ExactSVD,
+    GeodesicStep,
+    RandomBasis,
+    RandomizedRange,
+    RiemannianStep,
+    UpdateRule,
+)
 from manifolds.verdict import Verdict
 
 __all__ = [
@@ -25,11 +36,16 @@ __all__ = [
     "ArrayManifold",
     "CholeskyPreconditioner",
     "CholeskyQR",
+    "ConstantRank",
     "CountSketch",
+    "DCTBasis",
     "DiagonalPreconditioner",
+    "EnergyRank",
     "Euclidean",
+    "ExactSVD",
     "GaussianSketch",
     "GeneralizedStiefel",
+    "GeodesicStep",
     "Grassmann",
     "IdentityPreconditioner",
     "LocalGeometry",
@@ -37,14 +53,21 @@ __all__ = [
     "Polar",
     "Preconditioner",
     "Product",
+    "RandomBasis",
+    "RandomizedRange",
     "RankDeficientError",
+    "RankRule",
     "Retraction",
     "RetractionCurve",
+    "RiemannianStep",
     "Sketch",
     "SketchedGramPreconditioner",
     "Sphere",
     "Stiefel",
+    "SubspaceChange",
+    "SubspaceTracker",
     "TriangularPreconditioner",
+    "UpdateRule",
     "Verdict",
     "check_gradient",
     "check_hessian",

@@ -51,6 +51,12 @@ def is_same_kind(a: object, b: Array) -> bool:
     return is_array(a) and kind(a) == kind(b)
 
 
+def is_transposed_view(array: Array) -> bool:
+    """Whether matrices lie in memory column by column, as the transpose of an ordinary array does."""
+    strides = array.stride() if is_torch_array(array) else array.strides
+    return strides[-2] < strides[-1] and array.shape[-1] > 1
+
+
 def require_same_kind(array: Array, like: Array, name: str, like_name: str) -> None:
     """Raise a TypeError unless both arrays share library, dtype and device."""
     if is_same_kind(array, like):
@@ -107,6 +113,11 @@ def inner_product(a: Array, b: Array, ndim: int = 2) -> Array:
 def norm(a: Array, ndim: int = 2) -> Array:
     """Frobenius norm over the last ``ndim`` axes."""
     return namespace(a).sqrt(inner_product(a, a, ndim))
+
+
+def squared_norm(a: Array) -> Array:
+    """Squared Frobenius norm over the last two axes, in torch without an array of the size of A beside it."""
+    return namespace(a).linalg.vector_norm(a, axis=(-2, -1)) ** 2
 
 
 def largest_absolute(a: Array) -> float:

@@ -1,4 +1,12 @@
-"""Optimization on manifolds: ``minimize``, its methods, line searches and stopping criteria, and pictures of runs."""
+"""Optimization on manifolds: ``minimize``, its methods, line searches and stopping criteria, and pictures of runs.
+
+Low-rank training of networks: ``AdaRankGrad`` and ``GaLore``, imported when first asked for, since they bring torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from rankopt import plots
 from rankopt.minimize import minimize
@@ -30,7 +38,53 @@ from rankopt.solvers.stopping import (
 )
 from rankopt.state import Curve, ObjectiveProblem, Problem, State
 
+if TYPE_CHECKING:
+    from rankopt.training.events import RefreshEvent, RefreshLog
+    from rankopt.training.memory import LayerMemory, MemoryReport, memory_report
+    from rankopt.training.moment_transport import (
+        KeepMoments,
+        LinearTransport,
+        MassTransport,
+        Moments,
+        MomentTransport,
+        ResetMoments,
+        VarianceTransport,
+    )
+    from rankopt.training.optimizer import SubspaceOptimizer
+    from rankopt.training.param_groups import ParameterGroups, param_groups
+    from rankopt.training.presets import AdaRankGrad, GaLore
+    from rankopt.training.residual import FiraResidual, ResidualRule, ResidualStep, SignResidual
+    from rankopt.training.schedule import RefreshSchedule
+    from rankopt.training.step import adarankgrad_step
+
+_HOMES = {
+    "AdaRankGrad": "presets",
+    "FiraResidual": "residual",
+    "GaLore": "presets",
+    "KeepMoments": "moment_transport",
+    "LayerMemory": "memory",
+    "LinearTransport": "moment_transport",
+    "MassTransport": "moment_transport",
+    "MemoryReport": "memory",
+    "MomentTransport": "moment_transport",
+    "Moments": "moment_transport",
+    "ParameterGroups": "param_groups",
+    "RefreshEvent": "events",
+    "RefreshLog": "events",
+    "RefreshSchedule": "schedule",
+    "ResetMoments": "moment_transport",
+    "ResidualRule": "residual",
+    "ResidualStep": "residual",
+    "SignResidual": "residual",
+    "SubspaceOptimizer": "optimizer",
+    "VarianceTransport": "moment_transport",
+    "adarankgrad_step": "step",
+    "memory_report": "memory",
+    "param_groups": "param_groups",
+}
+
 __all__ = [
+    "AdaRankGrad",
     "AllOf",
     "AnyOf",
     "Armijo",
@@ -40,30 +94,59 @@ __all__ = [
     "Context",
     "CostChange",
     "Curve",
+    "FiraResidual",
     "FletcherReeves",
+    "GaLore",
     "GradientDescent",
     "GradientNorm",
     "GradientProducts",
     "GrowingStep",
     "HagerZhang",
     "HestenesStiefel",
+    "KeepMoments",
+    "LayerMemory",
     "LineSearch",
+    "LinearTransport",
+    "MassTransport",
     "MaxEvaluations",
     "MaxIterations",
     "MaxTime",
+    "MemoryReport",
     "Method",
+    "MomentTransport",
+    "Moments",
     "ObjectiveProblem",
+    "ParameterGroups",
     "PolakRibiere",
     "Problem",
     "Progress",
+    "RefreshEvent",
+    "RefreshLog",
+    "RefreshSchedule",
+    "ResetMoments",
+    "ResidualRule",
+    "ResidualStep",
+    "SignResidual",
     "State",
     "Status",
     "Step",
     "StepRule",
     "StepSize",
     "StoppingCriterion",
+    "SubspaceOptimizer",
     "TargetCost",
+    "VarianceTransport",
     "Wolfe",
+    "adarankgrad_step",
+    "memory_report",
     "minimize",
+    "param_groups",
     "plots",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the training part when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rankopt' has no attribute {name!r}")
+    return getattr(import_module(f"rankopt.training.{_HOMES[name]}"), name)

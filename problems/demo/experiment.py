@@ -166,7 +166,7 @@ def run_in_metric(name: str, views: PatchViews, oracle: Oracle, seed: int, progr
     problem = CCAProblem(data, N_COMPONENTS, preconditioners=preconditioners)
     stopping: StoppingCriterion = GradientNorm(absolute=GRADIENT_TOLERANCE) | MaxIterations(500)
     if name == "identity":
-        # Two passes are kept for the means and the final recomputation.
+        # One pass is kept for the final recomputation.
         stopping = stopping | MaxEvaluations(UNPRECONDITIONED_PASSES - 1, counted="n_passes")
     result = minimize(problem, problem.manifold, rng=seed, stopping=stopping, progress=progress and f"{name:9s}")
     if result.status == Status.INTERRUPTED:

@@ -1,0 +1,1 @@
+"""Low-rank training of neural networks: optimizers of torch made of small values with one formula each."""

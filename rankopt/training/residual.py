@@ -1,0 +1,107 @@
+"""What happens to the part of the gradient that the projection drops, S = G - QQ^T G. It needs no state of its size."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class ResidualStep(NamedTuple):
+    """A direction for the residual.
+
+    Attributes
+    ----------
+    direction : tensor of shape (m, n)
+    norm : tensor of shape () or None
+        What the rule wants to know at its next step.
+    """
+
+    direction: Tensor
+    norm: Tensor | None = None
+
+
+class ResidualRule(ABC):
+    """How a residual becomes a direction of descent."""
+
+    follows_scale: bool
+    """Whether the direction has the size of the low-rank update and shares its ``scale``."""
+
+    @abstractmethod
+    def step(self, residual: Tensor, low: Tensor, update: Tensor, norm: Tensor | None) -> ResidualStep:
+        """Direction for a residual, whose memory may be used for it.
+
+        Parameters
+        ----------
+        residual : tensor of shape (m, n)
+            S = G - Q low.
+        low : tensor of shape (b, n)
+            Q^T G.
+        update : tensor of shape (b, n)
+            What Adam made of it.
+        norm : tensor of shape () or None
+            As the last step gave it.
+        """
+
+
+@dataclass(frozen=True)
+class FiraResidual(ResidualRule):
+    """Scale each column of the residual as Adam scaled the same column of the low-rank gradient.
+
+        S_i <- ||update_i|| / ||low_i|| S_i,   where the norm of S may grow by at most ``growth`` from step to step.
+
+    Parameters
+    ----------
+    growth : float
+
+    References
+    ----------
+    Chen et al., Fira, arXiv 2410.01623, Equations 6 to 8.
+    """
+
+    growth: float = 1.01
+    follows_scale = True
+
+    def step(self, residual: Tensor, low: Tensor, update: Tensor, norm: Tensor | None) -> ResidualStep:
+        before, after = torch.linalg.vector_norm(low, dim=0), torch.linalg.vector_norm(update, dim=0)
+        # A column without gradient has no update either; nothing of its residual is used.
+        scaling = torch.where(before > 0, after / before.clamp_min(torch.finfo(low.dtype).tiny), 0)
+        direction = residual.mul_(scaling)
+        now = torch.linalg.vector_norm(direction)
+        if norm is not None:
+            # After a step without residual there is nothing to compare with.
+            limit = torch.where(norm > 0, self.growth * norm, now)
+            direction.mul_(torch.where(now > limit, limit / now, 1.0))
+            now = torch.minimum(now, limit)
+        return ResidualStep(direction, now)
+
+
+@dataclass(frozen=True)
+class SignResidual(ResidualRule):
+    """Step by the sign of the residual, entry by entry.
+
+    The sign of rounding is plus or minus one like that of a gradient, so entries of at most 16 eps ||G||_F / sqrt(mn),
+    which rounding alone explains, count as zero.
+
+    References
+    ----------
+    Zmushko et al., FRUGAL, arXiv 2411.07837, Algorithm 1.
+    """
+
+    follows_scale = False
+
+    def step(self, residual: Tensor, low: Tensor, update: Tensor, norm: Tensor | None) -> ResidualStep:
+        # ||G||^2 = ||low||^2 + ||S||^2, since the basis is orthonormal.
+        size = torch.hypot(torch.linalg.vector_norm(low), torch.linalg.vector_norm(residual))
+        threshold = size * (16 * torch.finfo(residual.dtype).eps / math.sqrt(residual.numel()))
+        negligible = residual.abs() <= threshold
+        return ResidualStep(residual.sign_().masked_fill_(negligible, 0))
+
+
+RESIDUAL_RULES: Mapping[str, ResidualRule] = MappingProxyType({"fira": FiraResidual(), "sign": SignResidual()})

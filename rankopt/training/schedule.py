@@ -1,0 +1,56 @@
+"""When a layer leaves its subspace (block 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NORM_DECAY = 0.9
+"""Weight of the past in the exponential average of the norm of the low-rank gradient."""
+
+_GOLDEN_RATIO = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class RefreshSchedule:
+    """Leave the subspace when the low-rank gradient has become small, not too early and not too late.
+
+    The exponential average of ||Q^T G||_F is compared with its value just after the last refresh: a layer leaves when
+    the average has fallen below ``tolerance`` times that, at least ``min_gap`` steps after the refresh, and at the
+    latest ``max_gap`` steps after it (``max_gap`` wins where it is the smaller).
+
+    Parameters
+    ----------
+    min_gap, max_gap : int
+        Steps.
+    tolerance : float
+        With zero the gap is fixed, ``max_gap``.
+    staggered : bool
+        Whether the first fixed gaps of the layers differ, so that no later step has to pay for all.
+
+    References
+    ----------
+    Refael et al., AdaRankGrad, ICLR 2025, Algorithm 4 (there with an absolute bound); Lotus, arXiv 2602.01233 (the
+    timing of the switch carries most of the gain).
+    """
+
+    min_gap: int
+    max_gap: int
+    tolerance: float
+    staggered: bool
+
+    def deadline(self, step: int, index: int, is_first: bool) -> int:
+        """Step at which the next refresh is due at the latest, for a refresh at ``step``.
+
+        The first gap of the layer with position ``index`` is shortened by the fractional part of ``index`` times the
+        golden ratio, a share of ``max_gap - min_gap``: any number of layers is spread evenly.
+        """
+        slack = max(self.max_gap - self.min_gap, 0) if is_first and self.staggered else 0
+        return step + self.max_gap - int(slack * (index * _GOLDEN_RATIO % 1.0))
+
+    def reason_to_leave(self, step: int, refreshed_at: int, deadline: int, average: float, reference: float) -> str:
+        """Why to refresh at ``step``: ``"gap"``, ``"norm"``, or an empty string to stay."""
+        if step >= deadline:
+            return "gap"
+        if step - refreshed_at >= self.min_gap and average < self.tolerance * reference:
+            return "norm"
+        return ""
