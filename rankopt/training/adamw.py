@@ -15,7 +15,7 @@ def adamw_step(layers: list[Layer], clip: float) -> None:
     """One step of AdamW for layers of one group, their gradients multiplied by ``clip``."""
     native = [layer for layer in layers if _is_native(layer)]
     for layer in layers:
-        if not layer.state:
+        if "exp_avg" not in layer.state:
             _initialise(layer)
     if native:
         _native_step(native, clip)
@@ -30,7 +30,7 @@ def _initialise(layer: Layer) -> None:
     layer.state["step"] = torch.zeros((), dtype=torch.float32)
     for name in ("exp_avg", "exp_avg_sq"):
         layer.state[name] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format)
-    layer.state["skipped"] = 0
+    layer.state.setdefault("skipped", 0)
 
 
 def _native_step(layers: list[Layer], clip: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import torch
@@ -70,7 +69,9 @@ class SubspaceOptimizer(Optimizer):
 
     def _set_up(self) -> None:
         self._accumulators: dict[Tensor, Accumulator] = {}
-        self._hooks: dict[Tensor, Any] = {}
+        self._watched: dict[Tensor, Layer] = {}
+        self._hooks: list[Any] = []
+        weakref.finalize(self, _remove, self._hooks)
         self._adam = compiled_adam() if self.compiled else adam_update
 
     # ------------------------------------------------------------------------------------------ parameters and state
@@ -81,11 +82,13 @@ class SubspaceOptimizer(Optimizer):
         Raises
         ------
         TypeError
-            If a parameter is complex, sparse, or of integers.
+            If a parameter is complex, sparse, or of integers, or the parameters are a set.
         ValueError
             If a parameter occurs twice, or an option cannot be used.
         """
         params = param_group["params"]
+        if isinstance(params, set):
+            raise TypeError("params of a group must be ordered, such as a list: seeds depend on the order; got a set")
         members = [params] if isinstance(params, Tensor) else list(params)
         tensors = [member[1] if isinstance(member, tuple) else member for member in members]
         known = {id(p) for group in self.param_groups for p in group["params"]}
@@ -262,7 +265,7 @@ class SubspaceOptimizer(Optimizer):
         for projected, update, norm in zip(
             usable, adam_updates(usable, clips, self._adam, foreach), norms, strict=True
         ):
-            move_weight(projected, update)
+            move_weight(projected, update, norm)
             if not projected.layer.state["refresh"]:
                 note_norm(projected.layer, norm)
 
@@ -294,7 +297,7 @@ class SubspaceOptimizer(Optimizer):
 
     def _has_gradient(self, layer: Layer) -> bool:
         parameter = layer.parameter
-        if parameter in self._hooks and parameter.grad is not None:
+        if parameter in self._watched and parameter.grad is not None:
             # A gradient that did not come from a backward pass is one more microbatch.
             self._absorb(layer)
         return parameter.grad is not None or parameter in self._accumulators
@@ -313,21 +316,21 @@ class SubspaceOptimizer(Optimizer):
 
     def _watch_gradients(self) -> None:
         """Hook the parameters whose gradients are accumulated in their subspaces."""
-        for hook in self._hooks.values():
-            hook.remove()
-        # A weak reference: the hooks must not keep the optimizer alive as long as the model.
-        optimizer = weakref.ref(self)
-
-        def absorb(layer: Layer, parameter: Tensor) -> None:
-            alive = optimizer()
-            if alive is not None:
-                alive._absorb(layer)
-
-        self._hooks = {
-            layer.parameter: layer.parameter.register_post_accumulate_grad_hook(partial(absorb, layer))
+        _remove(self._hooks)
+        self._watched = {
+            layer.parameter: layer
             for layer in self.layers()
             if layer.options["accumulate"] is not None and is_projected(layer.parameter, layer.options)
         }
+        # A weak reference: the hooks must keep neither the optimizer nor its state alive as long as the model.
+        optimizer = weakref.ref(self)
+
+        def absorb(parameter: Tensor) -> None:
+            alive = optimizer()
+            if alive is not None:
+                alive._absorb(alive._watched[parameter])
+
+        self._hooks += [parameter.register_post_accumulate_grad_hook(absorb) for parameter in self._watched]
 
     @torch.no_grad()
     def _absorb(self, layer: Layer) -> None:
@@ -341,6 +344,12 @@ class SubspaceOptimizer(Optimizer):
         check_shapes(layer)
         self._accumulators.setdefault(parameter, Accumulator()).add(layer, gradient)
         parameter.grad = None
+
+
+def _remove(hooks: list[Any]) -> None:
+    for hook in hooks:
+        hook.remove()
+    hooks.clear()
 
 
 def _require_trainable(parameter: Tensor, name: str) -> None:

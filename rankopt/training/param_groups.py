@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -114,6 +115,9 @@ def _members(
     model: nn.Module, full_rank: tuple[str, ...], low_rank: tuple[str, ...], min_size: int
 ) -> Iterator[_Member]:
     vocabularies = {module.num_embeddings for module in model.modules() if isinstance(module, _EMBEDDINGS)}
+    outputs = Counter(module.out_features for module in model.modules() if isinstance(module, nn.Linear))
+    # Where several layers have as many outputs as there are tokens, the width equals the vocabulary by chance.
+    heads = {size for size in vocabularies if outputs[size] == 1}
     # A parameter that several modules share is listed once, and is an embedding if any of them is one.
     embedded = {id(p) for module in model.modules() if isinstance(module, _EMBEDDINGS) for p in module.parameters()}
     owners = dict(model.named_modules())
@@ -135,15 +139,15 @@ def _members(
             reason = "named in low_rank"
         elif id(parameter) in embedded or "embedding" in path.rpartition(".")[2]:
             reason, is_low_rank = "embedding", False
-        elif _is_head(path, module, vocabularies):
+        elif _is_head(path, module, heads):
             reason, is_low_rank = "head", False
         elif min(rows, columns) < min_size:
             reason, is_low_rank = f"tiny: fewer than {min_size} rows or columns", False
         yield _Member(name, parameter, reason, row_dims if is_low_rank else 0)
 
 
-def _is_head(path: str, module: nn.Module, vocabularies: set[int]) -> bool:
-    if isinstance(module, nn.Linear) and module.out_features in vocabularies:
+def _is_head(path: str, module: nn.Module, heads: set[int]) -> bool:
+    if isinstance(module, nn.Linear) and module.out_features in heads:
         return True
     return _matches(path.rpartition(".")[2], _HEADS)
 
@@ -156,6 +160,4 @@ def _require_matches(given: dict[str, tuple[str, ...]], names: list[str]) -> Non
     for argument, patterns in given.items():
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in names):
-                raise ValueError(
-                    f"{argument} names {pattern!r}, which matches no trainable parameter among {names}"
-                )
+                raise ValueError(f"{argument} names {pattern!r}, which matches no trainable parameter among {names}")

@@ -34,7 +34,7 @@ class ResidualRule(ABC):
     """Whether the direction has the size of the low-rank update and shares its ``scale``."""
 
     @abstractmethod
-    def step(self, residual: Tensor, low: Tensor, update: Tensor, norm: Tensor | None) -> ResidualStep:
+    def step(self, residual: Tensor, low: Tensor, update: Tensor, low_norm: float, norm: Tensor | None) -> ResidualStep:
         """Direction for a residual, whose memory may be used for it.
 
         Parameters
@@ -45,6 +45,8 @@ class ResidualRule(ABC):
             Q^T G.
         update : tensor of shape (b, n)
             What Adam made of it.
+        low_norm : float
+            Frobenius norm of ``low``.
         norm : tensor of shape () or None
             As the last step gave it.
         """
@@ -68,7 +70,7 @@ class FiraResidual(ResidualRule):
     growth: float = 1.01
     follows_scale = True
 
-    def step(self, residual: Tensor, low: Tensor, update: Tensor, norm: Tensor | None) -> ResidualStep:
+    def step(self, residual: Tensor, low: Tensor, update: Tensor, low_norm: float, norm: Tensor | None) -> ResidualStep:
         before, after = torch.linalg.vector_norm(low, dim=0), torch.linalg.vector_norm(update, dim=0)
         # A column without gradient has no update either; nothing of its residual is used.
         scaling = torch.where(before > 0, after / before.clamp_min(torch.finfo(low.dtype).tiny), 0)
@@ -86,8 +88,8 @@ class FiraResidual(ResidualRule):
 class SignResidual(ResidualRule):
     """Step by the sign of the residual, entry by entry.
 
-    The sign of rounding is plus or minus one like that of a gradient, so entries of at most 16 eps ||G||_F / sqrt(mn),
-    which rounding alone explains, count as zero.
+    The sign of rounding is plus or minus one like that of a gradient, so entries that rounding alone explains, of at
+    most 16 eps ||QQ^T G||_F / sqrt(mn), count as zero.
 
     References
     ----------
@@ -96,12 +98,10 @@ class SignResidual(ResidualRule):
 
     follows_scale = False
 
-    def step(self, residual: Tensor, low: Tensor, update: Tensor, norm: Tensor | None) -> ResidualStep:
-        # ||G||^2 = ||low||^2 + ||S||^2, since the basis is orthonormal.
-        size = torch.hypot(torch.linalg.vector_norm(low), torch.linalg.vector_norm(residual))
-        threshold = size * (16 * torch.finfo(residual.dtype).eps / math.sqrt(residual.numel()))
-        negligible = residual.abs() <= threshold
-        return ResidualStep(residual.sign_().masked_fill_(negligible, 0))
+    def step(self, residual: Tensor, low: Tensor, update: Tensor, low_norm: float, norm: Tensor | None) -> ResidualStep:
+        # What rounding leaves in G - Q low has the size of the product, so its norm is that of ||low|| = ||QQ^T G||.
+        threshold = 16 * torch.finfo(residual.dtype).eps * low_norm / math.sqrt(residual.numel())
+        return ResidualStep(torch.nn.functional.hardshrink(residual, threshold).sign_())
 
 
 RESIDUAL_RULES: Mapping[str, ResidualRule] = MappingProxyType({"fira": FiraResidual(), "sign": SignResidual()})

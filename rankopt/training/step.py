@@ -103,11 +103,11 @@ def foreach_adam(lows: list[Tensor], moments: list[Moments], steps: list[AdamCoe
     return list(torch._foreach_div(means, denominators))
 
 
-def move_weight(projected: Projected, update: Tensor) -> None:
+def move_weight(projected: Projected, update: Tensor, low_norm: float) -> None:
     """Change the weight of a layer by its low-rank update and, where a rule uses it, the residual."""
     layer, options, state = projected.layer, projected.layer.options, projected.layer.state
     lr, scale, basis = float(options["lr"]), options["scale"], state["basis"]
-    direction = _residual_direction(projected, update)
+    direction = _residual_direction(projected, update, low_norm)
     # Half-precision weights are changed in single precision and rounded once.
     weight = layer.oriented(layer.parameter).to(basis.dtype)
     adarankgrad_step(
@@ -131,7 +131,7 @@ def decay_weight(layer: Layer) -> None:
     layer.parameter.mul_(1 - float(layer.options["lr"]) * layer.options["weight_decay"])
 
 
-def _residual_direction(projected: Projected, update: Tensor) -> Tensor | None:
+def _residual_direction(projected: Projected, update: Tensor, low_norm: float) -> Tensor | None:
     layer, (gradient, low) = projected.layer, projected[1:3]
     if layer.options["residual"] is None:
         return None
@@ -143,7 +143,7 @@ def _residual_direction(projected: Projected, update: Tensor) -> Tensor | None:
         state.pop("residual_norm", None)
         return None
     residual = torch.addmm(gradient, basis, low, alpha=-1)
-    step = RESIDUAL_RULES[layer.options["residual"]].step(residual, low, update, state.get("residual_norm"))
+    step = RESIDUAL_RULES[layer.options["residual"]].step(residual, low, update, low_norm, state.get("residual_norm"))
     if step.norm is not None:
         state["residual_norm"] = step.norm
     return step.direction
