@@ -1,4 +1,4 @@
-"""Problems and estimators: canonical correlation analysis, its data operator, the command line and the demo."""
+"""Problems and estimators: canonical correlation analysis, its data operator, language model training, the demo."""
 
 from __future__ import annotations
 
@@ -9,30 +9,60 @@ if TYPE_CHECKING:
     from problems.cca import CCA
     from problems.cca_direct import CanonicalPairs, solve_dense
     from problems.cca_problem import CCAProblem
+    from problems.checkpoint import load_model
+    from problems.corpus import Corpus, read_text
     from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
+    from problems.language_model import LanguageModel, LanguageModelConfig
+    from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
+    from problems.training import TrainingResult, TrainingStep, train
+    from problems.training_options import TrainingOptions
 
 _HOMES = {
+    "BytePairTokenizer": "tokenizer",
+    "ByteTokenizer": "tokenizer",
     "CCA": "cca",
     "CCAProblem": "cca_problem",
     "CanonicalPairs": "cca_direct",
+    "Corpus": "corpus",
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",
     "Covariances": "data",
+    "LanguageModel": "language_model",
+    "LanguageModelConfig": "language_model",
     "PairedViews": "data",
+    "Tokenizer": "tokenizer",
+    "TrainingOptions": "training_options",
+    "TrainingResult": "training",
+    "TrainingStep": "training",
     "ViewCovariance": "data",
+    "load_model": "checkpoint",
+    "read_text": "corpus",
     "solve_dense": "cca_direct",
+    "train": "training",
 }
 
 __all__ = [
     "CCA",
+    "BytePairTokenizer",
+    "ByteTokenizer",
     "CCAProblem",
     "CanonicalPairs",
+    "Corpus",
     "CovarianceMatrices",
     "CovarianceProducts",
     "Covariances",
+    "LanguageModel",
+    "LanguageModelConfig",
     "PairedViews",
+    "Tokenizer",
+    "TrainingOptions",
+    "TrainingResult",
+    "TrainingStep",
     "ViewCovariance",
+    "load_model",
+    "read_text",
     "solve_dense",
+    "train",
 ]
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from problems import train_command
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
@@ -44,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-progress", action="store_true", help="show no progress bars")
     demo.add_argument("--force", action="store_true", help="overwrite files that are not an earlier demo's")
     demo.set_defaults(run=_demo)
+    train_command.add_parser(commands)
     return parser
 
 
