@@ -47,7 +47,7 @@ html_theme_options = {
     "footer_end": [],
     "show_prev_next": False,
 }
-html_sidebars = {"index": [], "idea": []}
+html_sidebars = {"index": [], "idea": [], "subspaces": [], "training": []}
 html_show_sourcelink = False
 
 

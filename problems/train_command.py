@@ -56,7 +56,10 @@ _OPTIMIZER: dict[str, tuple[Any, str]] = {
     "min_gap": (int, "adarankgrad: steps between refreshes at least"),
     "max_gap": (int, "steps between refreshes at most"),
     "scale": (float, "factor of the projected update"),
-    "moment_transport": (("variance", "mass", "linear", "keep", "reset"), "how the moments follow a refresh"),
+    "moment_transport": (
+        ("variance", "mass", "completed", "linear", "keep", "reset"),
+        "how the moments follow a refresh",
+    ),
     "accumulate": (("low-rank",), "accumulate microbatches in the projected space (default: in full)"),
 }
 _RUNNING: dict[str, tuple[Any, str]] = {

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rankopt.training.events import RefreshEvent, RefreshLog
     from rankopt.training.memory import LayerMemory, MemoryReport, memory_report
     from rankopt.training.moment_transport import (
+        CompletedTransport,
         KeepMoments,
         LinearTransport,
         MassTransport,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AdaRankGrad": "presets",
+    "CompletedTransport": "moment_transport",
     "FiraResidual": "residual",
     "GaLore": "presets",
     "KeepMoments": "moment_transport",
@@ -90,6 +92,7 @@ __all__ = [
     "Armijo",
     "BarzilaiBorwein",
     "BetaRule",
+    "CompletedTransport",
     "ConjugateGradient",
     "Context",
     "CostChange",

@@ -15,9 +15,9 @@ def blocks(name):
 
 @pytest.fixture(scope="module")
 def readme():
-    names = [{} for _ in range(3)]
+    names = [{} for _ in range(4)]
     examples = blocks("README.md")
-    assert len(examples) == 3
+    assert len(examples) == 4
     for source, namespace in zip(examples, names, strict=True):
         exec(compile(source, "README.md", "exec"), namespace)
     return names
@@ -41,6 +41,13 @@ def test_readme_correlates_the_halves_of_digits(readme):
     found = [np.corrcoef(x_scores[:, i], y_scores[:, i])[0, 1] for i in range(3)]
     # The ridge makes the regularised correlations a little smaller than those of the scores.
     np.testing.assert_allclose(found, cca.correlations_, atol=0.02)
+
+
+def test_readme_trains_a_network(readme):
+    loss, optimizer = readme[3]["loss"], readme[3]["optimizer"]
+    report = readme[3]["memory_report"](optimizer)
+    assert loss.item() < 0.02
+    assert report.projected_state < 0.5 * report.projected_adam_state
 
 
 def test_the_solver_of_contributing_solves():

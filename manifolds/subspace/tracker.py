@@ -10,6 +10,7 @@ from manifolds.linalg import (
     Seed,
     as_generator,
     is_array,
+    is_torch_array,
     require_finite,
     require_real_floating,
     require_same_kind,
@@ -106,7 +107,6 @@ class SubspaceTracker:
         self.basis: Array | None = None
         self.n_updates = self.n_products = self.n_decompositions = 0
         self._generator = as_generator(rng)
-        self._shape: tuple[int, int] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rule={self.rule!r}, rank={self.rank_rule!r}, side={self.side!r})"
@@ -131,7 +131,8 @@ class SubspaceTracker:
         SubspaceChange
         """
         g = self._oriented(matrix, decide=True)
-        require_finite(matrix, "matrix")
+        if is_torch_array(g):
+            g = g.detach()  # the basis must not hold on to the graphs of all matrices so far
         old = self.basis
         adapted = adapt(self.rule, self.rank_rule, g, old, self._generator)
         self.n_updates += 1
@@ -159,7 +160,7 @@ class SubspaceTracker:
         basis = self._require_basis()
         require_same_kind(low, basis, "low", "the basis")
         axis = -2 if self.side == "left" else -1
-        if low.shape[axis] != self.rank:
+        if low.ndim < 2 or low.shape[axis] != self.rank:
             raise ValueError(f"low must have {self.rank} coordinates along axis {axis}, got shape {tuple(low.shape)}")
         return basis @ low if self.side == "left" else low @ basis.mT
 
@@ -184,7 +185,9 @@ class SubspaceTracker:
                     f"matrix must have {self.basis.shape[0]} {'rows' if axis == 0 else 'columns'} like the matrices "
                     f"before, got shape {tuple(matrix.shape)}"
                 )
-        elif decide and self.side in ("short", "long"):
+        if decide:
+            require_finite(matrix, "matrix")
+        if decide and self.side in ("short", "long"):
             is_wide = matrix.shape[0] <= matrix.shape[1]
             self.side = "left" if is_wide == (self.side == "short") else "right"
         return matrix if self.side == "left" else matrix.mT
@@ -242,7 +245,9 @@ def adapt_rank(
     directions: Directions, rank_rule: RankRule, matrix: Array, rng: Seed, allocate: Callable[[int], int]
 ) -> Adapted:
     """The second half of :func:`adapt`, for directions that have been found."""
-    most = min(rank_rule.maximum, *matrix.shape)
+    m, n = matrix.shape
+    # A basis that is followed may hold more directions than a short block of a stream has columns: they stay.
+    most = min(rank_rule.maximum, m, max(n, count_of(directions)))
     while (rank := chosen_rank(rank_rule, directions, most)) is None or allocate(rank) > count_of(directions):
         count = count_of(directions)
         wanted = min(count, most - count) if rank is None else allocate(rank) - count

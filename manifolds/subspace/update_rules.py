@@ -10,6 +10,8 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
+
 from manifolds.linalg import (
     Array,
     expand,
@@ -21,7 +23,13 @@ from manifolds.linalg import (
     namespace,
     squared_norm,
 )
-from manifolds.subspace.directions import Directions, Seeds, principal_axes, random_matrix, randomized_range
+from manifolds.subspace.directions import (
+    Directions,
+    Seeds,
+    principal_axes,
+    random_matrix,
+    randomized_range,
+)
 
 
 class UpdateRule(ABC):
@@ -102,12 +110,8 @@ class RandomizedRange(UpdateRule):
     power_iterations: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("oversampling", "power_iterations"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, got {value!r}")
-            if value < 0:
-                raise ValueError(f"{name} must not be negative, got {value}")
+        _require_count(self.oversampling, "oversampling")
+        _require_count(self.power_iterations, "power_iterations")
 
     def directions(self, matrix: Array, size: int, basis: Array | None = None, rng: Seeds = None) -> Directions:
         m, n = matrix.shape[-2:]
@@ -128,8 +132,10 @@ class RiemannianStep(UpdateRule):
     ----------
     eta : float
         Damping, in (0, 1].
-    ridge : float
-        Relative to the mean energy of a direction; keeps the step bounded where G has a rank below that of Q.
+    ridge : float, optional
+        Relative to the mean energy of a direction; keeps the step bounded where G has a rank below that of Q, which 0
+        does not allow. Default: the square root of the machine epsilon, so that rounding does not move the directions
+        that have no energy.
     oversampling : int
         Of the range finder that gives the first basis.
 
@@ -147,19 +153,22 @@ class RiemannianStep(UpdateRule):
     """
 
     eta: float = 1.0
-    ridge: float = 1e-6
+    ridge: float | None = None
     oversampling: int = 8
 
     def __post_init__(self) -> None:
-        if not 0 < self.eta <= 1:
-            raise ValueError(f"eta must lie in (0, 1], got {self.eta}")
-        if not self.ridge >= 0:
-            raise ValueError(f"ridge must not be negative, got {self.ridge}")
+        _require_fraction(self.eta, "eta")
+        if self.ridge is not None:
+            _require_number(self.ridge, "ridge")
+            if not 0 <= self.ridge < math.inf:
+                raise ValueError(f"ridge must be finite and not negative, got {self.ridge}")
+        _require_count(self.oversampling, "oversampling")
 
     def directions(self, matrix: Array, size: int, basis: Array | None = None, rng: Seeds = None) -> Directions:
         if basis is None:
             return RandomizedRange(self.oversampling).directions(matrix, size, rng=rng)
-        moved = preconditioned_step(basis, matrix, self.eta, self.ridge)
+        ridge = math.sqrt(machine_epsilon(matrix)) if self.ridge is None else self.ridge
+        moved = preconditioned_step(basis, matrix, self.eta, ridge)
         return principal_axes(moved, matrix, products=2 * basis.shape[-1])
 
 
@@ -203,8 +212,8 @@ class GeodesicStep(UpdateRule):
     oversampling: int = 8
 
     def __post_init__(self) -> None:
-        if not 0 < self.step <= 1:
-            raise ValueError(f"step must lie in (0, 1], got {self.step}")
+        _require_fraction(self.step, "step")
+        _require_count(self.oversampling, "oversampling")
 
     def directions(self, matrix: Array, size: int, basis: Array | None = None, rng: Seeds = None) -> Directions:
         if basis is None:
@@ -233,10 +242,10 @@ class DCTBasis(UpdateRule):
 
     def directions(self, matrix: Array, size: int, basis: Array | None = None, rng: Seeds = None) -> Directions:
         xp = namespace(matrix)
-        m = matrix.shape[-2]
+        m, n = matrix.shape[-2:]
         coefficients = cosine_transform(matrix)
         energies = xp.sum(coefficients * coefficients, axis=-1)
-        leading = xp.argsort(energies, axis=-1, descending=True, stable=True)[..., : min(size, m)]
+        leading = xp.argsort(energies, axis=-1, descending=True, stable=True)[..., : min(size, m, n)]
         chosen = xp.take_along_axis(energies, leading, axis=-1)
         return Directions(cosine_columns(m, leading, matrix), chosen, squared_norm(matrix), products=0)
 
@@ -255,8 +264,8 @@ class RandomBasis(UpdateRule):
     """
 
     def directions(self, matrix: Array, size: int, basis: Array | None = None, rng: Seeds = None) -> Directions:
-        m = matrix.shape[-2]
-        found = namespace(matrix).linalg.qr(random_matrix(rng, (m, min(size, m)), matrix))[0]
+        m, n = matrix.shape[-2:]
+        found = namespace(matrix).linalg.qr(random_matrix(rng, (m, min(size, m, n)), matrix))[0]
         return principal_axes(found, matrix)
 
 
@@ -279,12 +288,16 @@ def geodesic_step(basis: Array, matrix: Array, step: float) -> Array:
     xp = namespace(matrix)
     low = basis.mT @ matrix
     gradient = matrix @ low.mT - basis @ (low @ low.mT)
+    # Of order one, since the fourth power of the entries of G may be out of range.
+    largest = xp.max(xp.abs(gradient), axis=(-2, -1))
+    largest = xp.where(largest > 0, largest, xp.ones_like(largest))
+    gradient = gradient / expand(largest, 2)
     v = xp.linalg.eigh(gradient.mT @ gradient)[1][..., -1:]
     u = gradient @ v
     u = u - basis @ (basis.mT @ u)
     sigma = xp.sqrt(inner_product(u, u))
     # At a stationary point, where the gradient is rounding, the subspace stays.
-    moves = sigma > 16 * machine_epsilon(matrix) * squared_norm(matrix)
+    moves = sigma * largest > 16 * machine_epsilon(matrix) * squared_norm(matrix)
     u = u / expand(xp.where(moves, sigma, xp.ones_like(sigma)), 2)
     along, across = low.mT @ v, matrix.mT @ u
     a, b, c = inner_product(along, along), inner_product(along, across), inner_product(across, across)
@@ -325,3 +338,21 @@ def _cosine_scale(frequencies: Array, m: int) -> Array:
 def _arange(m: int, like: Array) -> Array:
     device = {"device": like.device} if is_torch_array(like) else {}
     return namespace(like).arange(m, dtype=like.dtype, **device)
+
+
+def _require_number(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+
+
+def _require_fraction(value: float, name: str) -> None:
+    _require_number(value, name)
+    if not 0 < value <= 1:
+        raise ValueError(f"{name} must lie in (0, 1], got {value}")
+
+
+def _require_count(value: int, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} must not be negative, got {value}")

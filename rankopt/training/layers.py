@@ -75,9 +75,14 @@ def is_projected(parameter: Tensor, options: dict[str, Any]) -> bool:
     return bool(options["low_rank"]) and parameter.ndim >= 2 and parameter.numel() > 0
 
 
-def compute_dtype(parameter: Tensor) -> torch.dtype:
-    """Single precision for half-precision parameters, otherwise their own."""
-    return torch.float32 if parameter.dtype in (torch.float16, torch.bfloat16) else parameter.dtype
+def compute_dtype(tensor: Tensor) -> torch.dtype:
+    """Dtype of the arithmetic: single precision for half-precision tensors, otherwise their own."""
+    return torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.dtype
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """A tensor in the dtype of the arithmetic: half precision becomes single."""
+    return tensor.to(compute_dtype(tensor))
 
 
 def moment_dtype(layer: Layer) -> torch.dtype:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
 from rankopt.training.layers import Layer, compute_dtype, is_projected, moment_dtype
 from rankopt.training.optimizer import SubspaceOptimizer
+from rankopt.training.refresh import MAX_BATCH
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class LayerMemory:
     rank : int
         Directions kept; 0 for parameters that are not projected.
     weight, gradient, state, adam_state, refresh : int
-        ``gradient`` counts what is stored now, ``refresh`` the arrays that one refresh makes and drops.
+        ``gradient`` counts what is stored now, ``refresh`` the most that a step with a refresh has beside weight and
+        gradient, the new state included, where the layer is handled alone.
     """
 
     name: str
@@ -50,7 +53,8 @@ class MemoryReport:
     adam_state, projected_adam_state : int
         What full Adam's two moments would take for the same parameters, in the same dtype.
     refresh_peak : int
-        The most that one refresh makes and drops, at the largest rank.
+        The most that a step with refreshes has beside weights and gradients, at the largest rank: of one layer where
+        they are handled one by one, of all of them where they are handled together (``foreach``, ``max_grad_norm``).
     """
 
     layers: tuple[LayerMemory, ...]
@@ -111,7 +115,7 @@ def memory_report(optimizer: Optimizer) -> MemoryReport:
         projected_state=sum(layer.state for layer in layers if layer.is_projected),
         adam_state=sum(layer.adam_state for layer in layers),
         projected_adam_state=sum(layer.adam_state for layer in layers if layer.is_projected),
-        refresh_peak=max((layer.refresh for layer in layers), default=0),
+        refresh_peak=_refresh_peak(optimizer),
     )
 
 
@@ -136,22 +140,61 @@ def _layer_memory(optimizer: Optimizer, layer: Layer) -> LayerMemory:
         gradient=gradient,
         state=sum(_bytes(value) for value in layer.state.values() if isinstance(value, Tensor) and value.ndim),
         adam_state=2 * layer.parameter.numel() * moment_dtype(layer).itemsize,
-        refresh=_refresh_bytes(layer) if projected else 0,
+        refresh=_refresh(layer).alone if projected else 0,
     )
 
 
-def _refresh_bytes(layer: Layer) -> int:
-    """Arrays alive at once in the randomized range finder and the transport of the moments, at the largest rank."""
-    options: dict[str, Any] = layer.options
+class _Refresh(NamedTuple):
+    """Bytes of one layer in a step with a refresh, at the largest rank."""
+
+    matrix: int
+    """A matrix of the layer's shape in the dtype of the arithmetic."""
+    found: int
+    """Arrays of the search for directions, dropped before the weights move; a gradient of another dtype is copied."""
+    kept: int
+    """New basis and moments, the low-rank gradient and its update."""
+    moved: int
+    """Arrays of the change of the weights."""
+
+    @property
+    def alone(self) -> int:
+        return self.kept + max(self.found, self.moved)
+
+
+def _refresh(layer: Layer) -> _Refresh:
     m, n = layer.shape
-    k = min(options["max_rank"] + options["oversampling"], m, n)
-    b = min(options["max_rank"], m, n)
+    k = min(layer.options["max_rank"] + layer.options["oversampling"], m, n)
+    b = min(layer.options["max_rank"], m, n)
     width = compute_dtype(layer.parameter).itemsize
-    # Omega, the sample and its orthonormal basis, and the product with its transpose; or U, V and a copy of G.
-    found = n * k + 2 * m * k + k * n if options["subspace"] != "svd" else (m + n) * min(m, n) + m * n
-    gradient = m * n if layer.parameter.dtype != compute_dtype(layer.parameter) else 0
-    carried = b * (m + 3 * n)
-    return width * (gradient + found + carried)
+    matrix = m * n * width
+    copy = matrix if layer.parameter.dtype != compute_dtype(layer.parameter) else 0
+    is_accumulated = layer.options["accumulate"] is not None
+    # Omega, the sample and its orthonormal basis, and the product with its transpose; or U, V and a copy of G; or the
+    # reordered matrix, its complex spectrum and the products with cosines and sines.
+    found = {"svd": (m + n) * min(m, n) * width + matrix, "dct": 6 * matrix}
+    residual = {None: 0, "fira": matrix, "sign": 2 * matrix}[layer.options["residual"]]
+    return _Refresh(
+        matrix=matrix,
+        found=found.get(layer.options["subspace"], 2 * k * (m + n) * width) + (0 if is_accumulated else copy),
+        kept=b * (m + 4 * n) * width,
+        moved=copy + (residual + copy if residual else 0),
+    )
+
+
+def _refresh_peak(optimizer: Optimizer) -> int:
+    projected = [layer for layer in _layers(optimizer) if is_projected(layer.parameter, layer.options)]
+    if not (isinstance(optimizer, SubspaceOptimizer) and projected):
+        return 0
+    sizes = [_refresh(layer) for layer in projected]
+    largest = max(max(size.found, size.moved) for size in sizes)
+    if optimizer.is_foreach(projected):
+        # Gradients of one shape are copied side by side, and decomposed at once.
+        counts = Counter(layer.shape for layer in projected)
+        batches = [min(counts[layer.shape], MAX_BATCH) for layer in projected]
+        largest = max(largest, *(n * (size.matrix + size.found) for n, size in zip(batches, sizes, strict=True)))
+    elif all(layer.options["max_grad_norm"] is None for layer in projected):
+        return max(size.alone for size in sizes)
+    return largest + sum(size.kept for size in sizes)
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -61,7 +61,7 @@ class VarianceTransport(MomentTransport):
 
     With the bias-corrected moments M^ and V^:
 
-        V^ <- | (R o R) (V^ - M^ o M^) + (R M^) o (R M^) |.
+        V^ <- abs( (R o R) (V^ - M^ o M^) + (R M^) o (R M^) )
 
     References
     ----------
@@ -92,6 +92,24 @@ class MassTransport(MomentTransport):
         assert moments.mass is not None
         shares = rotation.square()
         return Moments(rotation @ moments.mean, shares @ moments.square, shares @ moments.mass)
+
+
+@dataclass(frozen=True)
+class CompletedTransport(MomentTransport):
+    """Move squares by the non-negative matrix R o R, and complete what a row lacks by the old row of the same index.
+
+        V <- (R o R) V + (1 - sum_j R_ij^2) V_i
+
+    Directions are ordered by their energy, so the old row of the same index is the best guess at the size of a
+    direction that is new.
+    """
+
+    def transported(self, moments: Moments, rotation: Tensor, corrections: tuple[float, float]) -> Moments:
+        shares = rotation.square()
+        lacking = (1 - shares.sum(dim=1)).clamp_min_(0)
+        index = torch.arange(len(rotation), device=rotation.device).clamp_max_(len(moments.square) - 1)
+        square = shares @ moments.square + lacking[:, None] * moments.square[index]
+        return Moments(rotation @ moments.mean, square)
 
 
 @dataclass(frozen=True)
@@ -136,6 +154,7 @@ MOMENT_TRANSPORTS: Mapping[str, MomentTransport] = MappingProxyType(
     {
         "variance": VarianceTransport(),
         "mass": MassTransport(),
+        "completed": CompletedTransport(),
         "linear": LinearTransport(),
         "keep": KeepMoments(),
         "reset": ResetMoments(),

@@ -15,7 +15,7 @@ from rankopt.training.accumulation import Accumulator
 from rankopt.training.adamw import adamw_step
 from rankopt.training.events import RefreshEvent
 from rankopt.training.functional import adam_update
-from rankopt.training.layers import Layer, compute_dtype, is_projected
+from rankopt.training.layers import Layer, compute_dtype, is_projected, widened
 from rankopt.training.options import check_options
 from rankopt.training.refresh import (
     batched_directions,
@@ -112,9 +112,12 @@ class SubspaceOptimizer(Optimizer):
         Raises
         ------
         ValueError
-            If the state is of another format, or does not fit the parameters; nothing has been changed then.
+            If the state is of another format, does not fit the parameters, or has an option that cannot be used;
+            nothing has been changed then.
         """
         check_fits(self.layers(), self.param_groups, state_dict)
+        for group in state_dict["param_groups"]:
+            check_options({**self.defaults, **{k: v for k, v in group.items() if k != "params"}})
         super().load_state_dict(state_dict)
         # torch casts the state to the dtype of its parameter: fp32 moments of half-precision weights would be rounded.
         numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
@@ -179,7 +182,7 @@ class SubspaceOptimizer(Optimizer):
             self._finish(ready, total)
             self._step_others(others, norms, total)
         else:
-            for batch in [matrices] if self._is_foreach(matrices) else [[layer] for layer in matrices]:
+            for batch in [matrices] if self.is_foreach(matrices) else [[layer] for layer in matrices]:
                 self._finish(self._project(batch), 0.0)
             self._step_others(others, _norms(others), 0.0)
         return loss
@@ -199,12 +202,12 @@ class SubspaceOptimizer(Optimizer):
         sizes = [gradients[layer.position] for layer in due]
         norms = _numbers(
             [
-                self._accumulators[layer.parameter].norm() if size is None else torch.linalg.vector_norm(size)
+                self._accumulators[layer.parameter].norm() if size is None else _norm(size)
                 for layer, size in zip(due, sizes, strict=True)
             ]
         )
         usable = [layer for layer, norm in zip(due, norms, strict=True) if math.isfinite(norm) and norm > 0]
-        found = self._batched_directions(usable, gradients) if self._is_foreach(usable) else {}
+        found = self._batched_directions(usable, gradients) if self.is_foreach(usable) else {}
         refreshed = {}
         for layer in usable:
             gradient = gradients[layer.position]
@@ -213,7 +216,7 @@ class SubspaceOptimizer(Optimizer):
                 assert sketch is not None
                 selected = select_sketched(layer, sketch)
             else:
-                selected = select(layer, gradient, found.get(layer.position))
+                selected = select(layer, widened(gradient), found.get(layer.position))
             event = install(layer, selected)
             refreshed[layer.position] = Projected(layer, gradient, selected.low, torch.linalg.vector_norm(selected.low))
             if self.on_refresh is not None:
@@ -243,8 +246,8 @@ class SubspaceOptimizer(Optimizer):
                 return Projected(layer, None, low, accumulator.norm())
             return Projected(layer, None, accumulator.low, accumulator.norm())
         if "basis" not in layer.state:
-            return Projected(layer, None, None, torch.linalg.vector_norm(gradient))
-        low = layer.state["basis"].mT @ gradient
+            return Projected(layer, None, None, _norm(gradient))
+        low = layer.state["basis"].mT @ widened(gradient)
         return Projected(layer, gradient, low, torch.linalg.vector_norm(low))
 
     def _finish(self, ready: list[Projected], total: float) -> None:
@@ -261,7 +264,7 @@ class SubspaceOptimizer(Optimizer):
                 usable.append(projected)
                 norms.append(norm)
         clips = [_clip(projected.layer.options, total) for projected in usable]
-        foreach = self._is_foreach([projected.layer for projected in usable])
+        foreach = self.is_foreach([projected.layer for projected in usable])
         for projected, update, norm in zip(
             usable, adam_updates(usable, clips, self._adam, foreach), norms, strict=True
         ):
@@ -303,11 +306,12 @@ class SubspaceOptimizer(Optimizer):
         return parameter.grad is not None or parameter in self._accumulators
 
     def _gradient(self, layer: Layer) -> Tensor | None:
-        """The oriented gradient in the dtype of the arithmetic; None where only its accumulation is there."""
+        """The oriented gradient; None where only its accumulation is there."""
         gradient = layer.parameter.grad
-        return None if gradient is None else layer.oriented(gradient).to(compute_dtype(layer.parameter))
+        return None if gradient is None else layer.oriented(gradient)
 
-    def _is_foreach(self, layers: list[Layer]) -> bool:
+    def is_foreach(self, layers: list[Layer]) -> bool:
+        """Whether these layers are handled together."""
         if self.foreach is not None:
             return self.foreach
         return bool(layers) and all(layer.parameter.is_cuda for layer in layers)
@@ -371,8 +375,11 @@ def _require_dense_gradient(layer: Layer) -> None:
 
 
 def _norms(layers: Iterable[Layer]) -> list[float]:
-    gradients = [layer.parameter.grad for layer in layers]
-    return _numbers([torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients])  # type: ignore[union-attr]
+    return _numbers([_norm(layer.parameter.grad) for layer in layers if layer.parameter.grad is not None])
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(gradient, dtype=compute_dtype(gradient))
 
 
 def _numbers(scalars: list[Tensor]) -> list[float]:

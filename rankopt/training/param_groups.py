@@ -13,6 +13,7 @@ from rankopt.training.layers import matrix_shape
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_NORMS = (nn.LayerNorm, nn.RMSNorm)
 _HEADS = ("head", "lm_head", "*_head", "classifier", "score")
 
 
@@ -137,8 +138,10 @@ def _members(
             reason, is_low_rank = "named in full_rank", False
         elif _matches(name, low_rank):
             reason = "named in low_rank"
-        elif id(parameter) in embedded or "embedding" in path.rpartition(".")[2]:
+        elif id(parameter) in embedded or any("embedding" in part for part in name.split(".")[-2:]):
             reason, is_low_rank = "embedding", False
+        elif isinstance(module, _NORMS):
+            reason, is_low_rank = "norm", False
         elif _is_head(path, module, heads):
             reason, is_low_rank = "head", False
         elif min(rows, columns) < min_size:

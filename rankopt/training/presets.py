@@ -45,7 +45,7 @@ class AdaRankGrad(SubspaceOptimizer):
     tolerance : float
         A layer refreshes when the average norm of its low-rank gradient has fallen below this times its value at the
         last refresh. With zero the gap is ``max_gap``.
-    moment_transport : {"variance", "mass", "linear", "keep", "reset"}
+    moment_transport : {"variance", "mass", "completed", "linear", "keep", "reset"}
         How the moments follow the subspace.
     residual : {None, "fira", "sign"}
         What happens to the part of the gradient outside the subspace.

@@ -19,7 +19,7 @@ from rankopt.training.functional import (
     select_subspace,
     update_rule,
 )
-from rankopt.training.layers import Layer, moment_dtype, seeded_generator
+from rankopt.training.layers import Layer, moment_dtype, seeded_generator, widened
 from rankopt.training.moment_transport import MOMENT_TRANSPORTS, Moments
 from rankopt.training.schedule import NORM_DECAY, RefreshSchedule
 
@@ -78,7 +78,7 @@ def batched_directions(layers: list[Layer], gradients: list[Tensor]) -> list[Dir
             seeded_generator(gradients[0].device, options["seed"], layer.position, layer.state["refreshes"])
             for layer in some
         ]
-        stacked = _side_by_side(gradients[first : first + MAX_BATCH])
+        stacked = _side_by_side([widened(gradient) for gradient in gradients[first : first + MAX_BATCH]])
         batch = rule.directions(stacked, options["max_rank"], None, generators)
         found += [
             Directions(batch.basis[i], batch.energies[i], batch.total_energy[i], batch.products, batch.decompositions)
@@ -144,8 +144,14 @@ def _carried(layer: Layer, basis: Tensor) -> Moments:
     state, options = layer.state, layer.options
     transport = MOMENT_TRANSPORTS[options["moment_transport"]]
     coefficients = AdamCoefficients.at(max(state["moment_step"], 1), options["betas"], options["eps"])
-    old = Moments(state["exp_avg"].to(basis.dtype), state["exp_avg_sq"].to(basis.dtype), state.get("mass"))
     corrections = (coefficients.first_correction, coefficients.second_correction)
+    square, mass = state["exp_avg_sq"].to(basis.dtype), state.pop("mass", None)
+    # The rule of the group may have changed since the last refresh.
+    if transport.counts_mass and mass is None:
+        mass = square.new_full((len(square),), corrections[1])
+    elif mass is not None and not transport.counts_mass:
+        square, mass = square * (corrections[1] / mass)[:, None], None
+    old = Moments(state["exp_avg"].to(basis.dtype), square, mass)
     new = transport.transported(old, basis.mT @ state["basis"], corrections)
     dtype = moment_dtype(layer)
     return Moments(new.mean.to(dtype), new.square.to(dtype), new.mass)

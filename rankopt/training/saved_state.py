@@ -59,6 +59,8 @@ def _check_layer(layer: Layer) -> None:
     _require(layer, "basis", (m, b))
     _require(layer, "exp_avg", (b, n))
     _require(layer, "exp_avg_sq", (b, n))
+    if "mass" in state:
+        _require(layer, "mass", (b,))
 
 
 def _require(layer: Layer, key: str, shape: tuple[int, ...]) -> None:

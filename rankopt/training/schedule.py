@@ -42,9 +42,10 @@ class RefreshSchedule:
         """Step at which the next refresh is due at the latest, for a refresh at ``step``.
 
         The first gap of the layer with position ``index`` is shortened by the fractional part of ``index`` times the
-        golden ratio, a share of ``max_gap - min_gap``: any number of layers is spread evenly.
+        golden ratio, a share of half of ``max_gap``: any number of layers is spread evenly. Shorter first gaps would
+        cost loss, since the moments of the first steps had hardly been averaged.
         """
-        slack = max(self.max_gap - self.min_gap, 0) if is_first and self.staggered else 0
+        slack = max(min(self.max_gap // 2, self.max_gap - self.min_gap), 0) if is_first and self.staggered else 0
         return step + self.max_gap - int(slack * (index * _GOLDEN_RATIO % 1.0))
 
     def reason_to_leave(self, step: int, refreshed_at: int, deadline: int, average: float, reference: float) -> str:

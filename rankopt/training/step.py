@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rankopt.training.functional import AdamCoefficients, adam_update
-from rankopt.training.layers import Layer
+from rankopt.training.layers import Layer, widened
 from rankopt.training.moment_transport import Moments
 from rankopt.training.residual import RESIDUAL_RULES
 
@@ -24,7 +24,7 @@ class Projected(NamedTuple):
     ----------
     layer : Layer
     gradient : tensor of shape (m, n) or None
-        The oriented gradient in the dtype of the arithmetic, where it is still needed.
+        The oriented gradient, in its own dtype: a wide copy of all gradients at once would double their memory.
     low : tensor of shape (b, n) or None
         Q^T G; None where there is no basis yet.
     norm : tensor of shape ()
@@ -142,7 +142,7 @@ def _residual_direction(projected: Projected, update: Tensor, low_norm: float) -
         # A full basis leaves nothing but rounding.
         state.pop("residual_norm", None)
         return None
-    residual = torch.addmm(gradient, basis, low, alpha=-1)
+    residual = torch.addmm(widened(gradient), basis, low, alpha=-1)
     step = RESIDUAL_RULES[layer.options["residual"]].step(residual, low, update, low_norm, state.get("residual_norm"))
     if step.norm is not None:
         state["residual_norm"] = step.norm
