@@ -36,7 +36,7 @@ help:  ## this list
 
 install: $(HAS_PROJECT)  ## set up .venv with the project (editable), pinned by constraints.txt
 
-demo: $(HAS_PROJECT)  ## CCA of image patches; writes demo-report/index.html and results.json
+demo: $(HAS_PROJECT)  ## CCA of image patches and a language model; writes demo-report/index.html and results.json
 	$(BIN)/rankopt demo
 
 test: lint docs  ## all that CI runs: linters, types, import order, documentation, tests

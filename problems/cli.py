@@ -34,15 +34,24 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo = commands.add_parser(
         "demo",
-        help="canonical correlations of image patches, with a report",
-        description="Canonical correlations between the halves of image patches, in three metrics. Writes index.html, "
-        "which opens from disk, and results.json.",
+        help="canonical correlations of image patches and a language model trained by three optimizers, with a report",
+        description="Canonical correlations between the halves of image patches, in three metrics; then a small "
+        "language model trained on the Python standard library's source by AdamW, GaLore and AdaRankGrad. Writes "
+        "index.html, which opens from disk, and results.json.",
     )
     demo.add_argument("-o", "--output", type=Path, default=Path("demo-report"), help="folder (default: %(default)s)")
     demo.add_argument(
         "--patches", type=_patches, default=200_000, help="number of patches (default: %(default)s, at least 2000)"
     )
-    demo.add_argument("--seed", type=_seed, default=0, help="of places, sketch and start (default: %(default)s)")
+    demo.add_argument(
+        "--steps", type=_steps, default=300, help="training steps of each optimizer (default: %(default)s, at least 10)"
+    )
+    demo.add_argument(
+        "--seed",
+        type=_seed,
+        default=0,
+        help="of places, sketches, start, initial weights and batches (default: %(default)s)",
+    )
     demo.add_argument("--no-progress", action="store_true", help="show no progress bars")
     demo.add_argument("--force", action="store_true", help="overwrite files that are not an earlier demo's")
     demo.set_defaults(run=_demo)
@@ -57,6 +66,13 @@ def _patches(text: str) -> int:
     return number
 
 
+def _steps(text: str) -> int:
+    number = int(text)
+    if number < 10:
+        raise argparse.ArgumentTypeError(f"at least 10 steps are needed to compare optimizers, got {number}")
+    return number
+
+
 def _seed(text: str) -> int:
     number = int(text)
     if number < 0:
@@ -68,6 +84,7 @@ def _demo(options: argparse.Namespace) -> int:
     from problems.demo.experiment import run_experiment
     from problems.demo.patches import photograph_patches
     from problems.demo.report import is_foreign, write_report
+    from problems.demo.training import compare_optimizers, standard_library
 
     if not options.force and is_foreign(options.output):
         print(
@@ -86,8 +103,16 @@ def _demo(options: argparse.Namespace) -> int:
             f"{run.seconds:.1f} s; 1e-6 {reached}"
         )
     print(f"  direct    {experiment.direct_seconds:.1f} s in one pass: covariances formed and decomposed")
+    print(f"A language model on the standard library's source, {options.steps} steps by each optimizer.", flush=True)
+    comparison = compare_optimizers(standard_library(), steps=options.steps, seed=options.seed, progress=progress)
+    for name, result in comparison.all_runs:
+        state = result.projected_state_bytes / result.projected_adam_state_bytes
+        print(
+            f"  {name:{max(len(run.name) for run in comparison.all_runs)}s}  loss {result.validation_loss:.3f}, "
+            f"{state:.2f} of AdamW's state, {result.seconds:.1f} s; learning rate {result.options.rate:g}"
+        )
     seconds = time.perf_counter() - began
-    page, numbers = write_report(experiment, options.output, {"seed": options.seed, "seconds": seconds})
+    page, numbers = write_report(experiment, comparison, options.output, {"seed": options.seed, "seconds": seconds})
     print(f"Report: {page}\nNumbers: {numbers}")
     return 0
 

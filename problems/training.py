@@ -369,7 +369,7 @@ class _Run:
             projected_state_bytes=state_bytes(self.optimizer, self.hidden),
             adam_state_bytes=2 * sum(weight.nbytes for weight in weights),
             projected_adam_state_bytes=2 * sum(weight.nbytes for weight in self.hidden),
-            peak_memory_bytes=_peak_memory(self.device),
+            peak_memory_bytes=peak_memory(self.device),
             seconds_per_step=statistics.median(history.step_seconds) if history.step_seconds else math.nan,
             seconds=history.seconds,
             interrupted=interrupted,
@@ -416,8 +416,9 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def _peak_memory(device: torch.device) -> int | None:
-    if device.type == "cuda":
+def peak_memory(device: torch.device | None = None) -> int | None:
+    """Bytes allocated at most on a CUDA device; else bytes resident at most of this process, if the system tells."""
+    if device is not None and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
         import resource

@@ -1,1 +1,1 @@
-"""The main job on real input: canonical correlations of the halves of image patches, with a report."""
+"""The main jobs on real input: correlations of image patches and the training of a language model, with a report."""

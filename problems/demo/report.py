@@ -8,7 +8,6 @@ import io
 import json
 import os
 import platform
-import sys
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -16,21 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from problems.demo.experiment import ACCURACY, Experiment, MetricRun
-from problems.demo.patches import as_pictures
+from problems.demo import correlation_report, training_report
+from problems.demo.experiment import Experiment
+from problems.demo.training import Comparison
+from problems.training import peak_memory
 
 GENERATOR = "rankopt demo"
 """Mark by which a report of this program is told from a file of the user's."""
 
-_LABELS = {
-    "identity": "no preconditioner, M = I",
-    "sketched": "sketched preconditioner",
-    "exact": "exact preconditioner, M = B",
-}
-_COLOURS = {"identity": "#b0413e", "sketched": "#2f6f9f", "exact": "#5a8f4e"}
 
-
-def write_report(experiment: Experiment, folder: Path, extra: dict[str, Any]) -> tuple[Path, Path]:
+def write_report(
+    experiment: Experiment, comparison: Comparison, folder: Path, extra: dict[str, Any]
+) -> tuple[Path, Path]:
     """Write ``index.html`` and ``results.json``; each replaces an older one only when it is complete.
 
     Returns
@@ -38,10 +34,19 @@ def write_report(experiment: Experiment, folder: Path, extra: dict[str, Any]) ->
     tuple of Path
         Of the page and of the numbers.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    results = {"cca": as_results(experiment), "environment": environment(), **extra}
+    results = {
+        "cca": correlation_report.as_results(experiment),
+        "training": training_report.as_results(comparison),
+        "environment": environment(),
+        **extra,
+    }
     page, numbers = folder / "index.html", folder / "results.json"
-    for path, text in ((page, as_html(experiment, results)), (numbers, json.dumps(results, indent=2) + "\n")):
+    contents = (
+        (page, as_html(experiment, comparison, results["environment"])),
+        (numbers, json.dumps(results, indent=2) + "\n"),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in contents:
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
@@ -56,42 +61,6 @@ def is_foreign(folder: Path) -> bool:
     return numbers.exists()
 
 
-def as_results(experiment: Experiment) -> dict[str, Any]:
-    """Numbers of the experiment as plain JSON values."""
-    oracle = experiment.oracle
-    return {
-        "n_samples": experiment.n_samples,
-        "n_features": list(experiment.n_features),
-        "covariance_condition_numbers": list(oracle.condition_numbers),
-        "oracle_correlations": oracle.correlations.tolist(),
-        "direct": {"seconds": experiment.direct_seconds, "correlations": experiment.direct_correlations.tolist()},
-        "seconds_per_pass": experiment.pass_seconds,
-        "runs": [_run_results(run, experiment) for run in experiment.runs],
-    }
-
-
-def _run_results(run: MetricRun, experiment: Experiment) -> dict[str, Any]:
-    return {
-        "name": run.name,
-        "correlations": run.correlations.tolist(),
-        "largest_correlation_error": _error(run, experiment),
-        "passes": run.passes,
-        "passes_to_1e-6": run.passes_to_accuracy,
-        "iterations": run.iterations,
-        "seconds": run.seconds,
-        "set_up_seconds": run.set_up_seconds,
-        "condition_number": run.condition_number,
-        "sketch_size": run.sketch_size,
-        "status": run.status.name,
-        "relative_suboptimality": float(run.suboptimality[-1]),
-        "history": {
-            "passes": run.passes_so_far.tolist(),
-            "seconds": run.seconds_so_far.tolist(),
-            "relative_suboptimality": run.suboptimality.tolist(),
-        },
-    }
-
-
 def environment() -> dict[str, Any]:
     """Versions and size of the machine that the numbers belong to."""
     import scipy
@@ -103,7 +72,7 @@ def environment() -> dict[str, Any]:
         "scipy": scipy.__version__,
         "torch": torch.__version__,
         "cores": os.cpu_count(),
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": peak_memory(),
     }
 
 
@@ -116,121 +85,30 @@ def _machine(environment: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _peak_memory() -> int | None:
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def as_html(experiment: Experiment, results: dict[str, Any]) -> str:
+def as_html(experiment: Experiment, comparison: Comparison, environment: dict[str, Any]) -> str:
     """Report as one self-contained page; every inserted text is escaped."""
-    runs = {run.name: run for run in experiment.runs}
-    passes = runs["sketched"].passes_to_accuracy or runs["sketched"].passes
-    # Forming the covariances costs n d^2, a pass n d: their ratio at this size puts the break-even in the model.
-    break_even = experiment.n_features[0] * passes * experiment.pass_seconds / experiment.direct_seconds
-    texts = {
-        "generator": GENERATOR,
-        "n_samples": f"{experiment.n_samples:,}",
-        "n_features": f"{experiment.n_features[0]}",
-        "condition": f"{max(experiment.oracle.condition_numbers) / 1e6:.1f} million",
-        "gap": f"{runs['identity'].suboptimality[-1]:.1e}",
-        "identity_passes": str(runs["identity"].passes),
-        "sketched_passes": _or_dash(runs["sketched"].passes_to_accuracy),
-        "exact_passes": _or_dash(runs["exact"].passes_to_accuracy),
-        "sketched_error": f"{_error(runs['sketched'], experiment):.1e}",
-        "exact_error": f"{_error(runs['exact'], experiment):.1e}",
-        "direct_seconds": f"{experiment.direct_seconds:.1f}",
-        "sketched_seconds": f"{runs['sketched'].seconds:.1f}",
-        "ratio": f"{runs['sketched'].seconds / experiment.direct_seconds:.2g}",
-        "pass_seconds": f"{experiment.pass_seconds:.2f}",
-        "break_even": f"{float(f'{break_even:.2g}'):,.0f}",
-        "machine": _machine(results["environment"]),
-    }
-    markup = {
-        "convergence": _embedded(convergence_figure(experiment)),
-        "patches": _embedded(patches_figure(runs["sketched"], experiment)),
-        "rows": "\n".join(_row(run, experiment) for run in experiment.runs),
-        "oracle": " ".join(f"<td>{value:.6f}</td>" for value in experiment.oracle.correlations),
-    }
+    inserted = {"generator": _escaped(GENERATOR), "machine": _escaped(_machine(environment))}
+    inserted |= _inserted(correlation_report, experiment) | _inserted(training_report, comparison)
     template = Template((files("problems.demo") / "report.html").read_text(encoding="utf-8"))
-    return template.substitute({name: html.escape(text) for name, text in texts.items()} | markup)
+    return template.substitute(inserted)
 
 
-def _or_dash(value: Any) -> str:
-    return "–" if value is None else str(value)
+def _inserted(part: Any, data: Any) -> dict[str, str]:
+    """Markup of a part of the report by its place in the page."""
+    texts, tables, figures = part.texts(data), part.tables(data), part.figures(data)
+    return (
+        {name: _escaped(text) for name, text in texts.items()}
+        | {name: "\n".join(_row(cells) for cells in rows) for name, rows in tables.items()}
+        | {name: _embedded(figure) for name, figure in figures.items()}
+    )
 
 
-def _error(run: MetricRun, experiment: Experiment) -> float:
-    return float(np.abs(run.correlations - experiment.oracle.correlations).max())
+def _escaped(value: Any) -> str:
+    return "–" if value is None else html.escape(str(value))
 
 
-def _row(run: MetricRun, experiment: Experiment) -> str:
-    cells = [
-        _LABELS[run.name],
-        f"{run.condition_number:.2g}",
-        _or_dash(run.sketch_size),
-        str(run.passes),
-        _or_dash(run.passes_to_accuracy),
-        f"{max(run.suboptimality[-1], 0.0):.1e}",
-        f"{_error(run, experiment):.1e}",
-        f"{run.seconds:.1f}",
-    ]
-    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-
-
-def convergence_figure(experiment: Experiment) -> Any:
-    """Relative suboptimality against passes and against seconds."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    for run in experiment.runs:
-        gap = np.maximum(run.suboptimality, 1e-14)
-        style = {"label": _LABELS[run.name], "color": _COLOURS[run.name], "lw": 2}
-        axes[0].semilogy(run.passes_so_far, gap, **style)
-        axes[1].semilogy(run.seconds_so_far, gap, **style)
-    for ax, label in zip(axes, ("passes over the data", "seconds"), strict=True):
-        ax.axhline(ACCURACY, color="0.5", lw=1, ls=":")
-        ax.set_xlabel(label)
-        ax.set_xlim(left=0)
-        ax.grid(alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[1].axvline(experiment.direct_seconds, color="0.25", lw=1.5, ls="--", label="covariances formed and decomposed")
-    axes[0].set_ylabel("relative suboptimality  (f − f*) / |f*|")
-    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    return figure
-
-
-def patches_figure(run: MetricRun, experiment: Experiment) -> Any:
-    """Canonical pairs as pictures: what a score responds to, and the weights that compute it."""
-    from matplotlib.figure import Figure
-
-    xx, _, yy = experiment.oracle.covariances
-    rows = {"pattern": (xx @ run.u, yy @ run.v), "weights": (run.u, run.v)}
-    figure = Figure(figsize=(10, 2.35), layout="constrained")
-    axes = figure.subplots(2, len(run.correlations))
-    for row, (name, (left, right)) in enumerate(rows.items()):
-        for column, pair in enumerate(zip(as_pictures(left), as_pictures(right), strict=True)):
-            ax = axes[row, column]
-            ax.imshow(_joined(*pair), interpolation="nearest")
-            ax.set_xticks([])
-            ax.set_yticks([])
-            ax.spines[:].set_visible(False)
-            if column == 0:
-                ax.set_ylabel(name)
-            if row == 0:
-                ax.set_title(f"ρ = {run.correlations[column]:.4f}", fontsize=10)
-    return figure
-
-
-def _joined(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two halves beside a white line, grey where they are zero, on one scale of colours."""
-    scale = 2 * max(np.abs(left).max(), np.abs(right).max())
-    line = np.ones((len(left), 1, left.shape[-1]))
-    return np.concatenate([0.5 + left / scale, line, 0.5 + right / scale], axis=1)
+def _row(cells: list[Any]) -> str:
+    return "<tr>" + "".join(f"<td>{_escaped(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def _embedded(figure: Any) -> str:

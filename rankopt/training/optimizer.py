@@ -16,7 +16,7 @@ from rankopt.training.adamw import adamw_step
 from rankopt.training.events import RefreshEvent
 from rankopt.training.functional import adam_update
 from rankopt.training.layers import Layer, compute_dtype, is_projected, widened
-from rankopt.training.options import check_options
+from rankopt.training.options import check_options, check_row_dims, check_spelling
 from rankopt.training.refresh import (
     batched_directions,
     initial_state,
@@ -25,7 +25,7 @@ from rankopt.training.refresh import (
     select,
     select_sketched,
 )
-from rankopt.training.saved_state import FORMAT, check_fits, check_shapes
+from rankopt.training.saved_state import FORMAT, check_fits, check_shapes, copied_state
 from rankopt.training.step import Projected, adam_updates, compiled_adam, decay_weight, move_weight
 
 _BATCHED_RULES = ("range", "svd")
@@ -99,7 +99,12 @@ class SubspaceOptimizer(Optimizer):
                 if id(tensor) in known:
                     raise ValueError(f"parameter {name!r} is given twice; each parameter belongs in one group, once")
                 known.add(id(tensor))
-        check_options({**self.defaults, **{k: v for k, v in param_group.items() if k != "params"}})
+        options = {**self.defaults, **{k: v for k, v in param_group.items() if k != "params"}}
+        check_spelling(param_group, self.defaults)
+        check_options(options)
+        for tensor in tensors:
+            if isinstance(tensor, Tensor) and is_projected(tensor, options):
+                check_row_dims(options["row_dims"], tensor)
         super().add_param_group({**param_group, "params": members})
         if hasattr(self, "_hooks"):
             self._watch_gradients()
@@ -115,20 +120,22 @@ class SubspaceOptimizer(Optimizer):
             If the state is of another format, does not fit the parameters, or has an option that cannot be used;
             nothing has been changed then.
         """
-        check_fits(self.layers(), self.param_groups, state_dict)
-        for group in state_dict["param_groups"]:
-            check_options({**self.defaults, **{k: v for k, v in group.items() if k != "params"}})
-        super().load_state_dict(state_dict)
+        exact: dict[Tensor, dict[str, Any]] = {}
+
+        def check(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+            check_fits(self.layers(), self.param_groups, saved)
+            for group in saved["param_groups"]:
+                check_options({**self.defaults, **{k: v for k, v in group.items() if k != "params"}})
+            exact.update(copied_state(self.layers(), saved))
+
+        # The last of the hooks sees what the user's own hooks have made of the state.
+        hook = self.register_load_state_dict_pre_hook(check)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            hook.remove()
         # torch casts the state to the dtype of its parameter: fp32 moments of half-precision weights would be rounded.
-        numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
-        for layer, number in zip(self.layers(), numbers, strict=True):
-            saved = state_dict["state"].get(number)
-            if saved is not None:
-                device = layer.parameter.device
-                self.state[layer.parameter] = {
-                    key: value.detach().to(device, copy=True) if isinstance(value, Tensor) else value
-                    for key, value in saved.items()
-                }
+        self.state.update(exact)
         self._accumulators.clear()
         self._watch_gradients()
 
@@ -170,6 +177,7 @@ class SubspaceOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         layers = [layer for layer in self.layers() if self._has_gradient(layer)]
+        layers = [layer._replace(state=self.state[layer.parameter]) for layer in layers]
         for layer in layers:
             _require_dense_gradient(layer)
             check_shapes(layer)
@@ -291,7 +299,8 @@ class SubspaceOptimizer(Optimizer):
             names = group.get("param_names") or [None] * len(group["params"])
             for parameter, name in zip(group["params"], names, strict=True):
                 index = len(layers)
-                layers.append(Layer(parameter, group, self.state[parameter], index, name or str(index)))
+                # Nothing is written into the state here: torch's checkpoints take an entry for an initialised one.
+                layers.append(Layer(parameter, group, self.state.get(parameter, {}), index, name or str(index)))
         return layers
 
     def accumulated(self, parameter: Tensor) -> list[Tensor]:
@@ -341,7 +350,7 @@ class SubspaceOptimizer(Optimizer):
         """Add the gradient of a microbatch to its accumulator, and free it."""
         parameter = layer.parameter
         # The state may have been replaced since the hook was made.
-        layer = layer._replace(state=self.state[parameter])
+        layer = layer._replace(state=self.state.get(parameter, {}))
         gradient = parameter.grad
         assert gradient is not None
         _require_dense_gradient(layer)

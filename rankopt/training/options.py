@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from typing import Any
 
@@ -20,8 +21,14 @@ def check_options(options: dict[str, Any]) -> None:
     _check_counts(options)
     _check_names(options)
     betas = options["betas"]
+    if not isinstance(betas, (tuple, list)) or not all(isinstance(beta, (int, float)) for beta in betas):
+        raise TypeError(f"betas must be two numbers, got {betas!r}")
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"betas must be two numbers in [0, 1), got {betas}")
+    for name in ("energy", "max_grad_norm"):
+        value = options[name]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise TypeError(f"{name} must be a number or None, got {value!r}")
     energy = options["energy"]
     if energy is not None and not 0 < energy <= 1:
         raise ValueError(f"energy must lie in (0, 1] (or be None for a constant rank), got {energy}")
@@ -39,6 +46,25 @@ def check_options(options: dict[str, Any]) -> None:
         raise ValueError(
             f"accumulate='low-rank' refreshes from a sketch of the gradient, so it cannot be combined with "
             f"subspace={options['subspace']!r}; use subspace='range'"
+        )
+
+
+def check_spelling(group: dict[str, Any], known: dict[str, Any]) -> None:
+    """Raise a ValueError if a key of a group looks like a misspelt option; other keys are the user's own."""
+    for key in group.keys() - known.keys():
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
+        if near:
+            raise ValueError(f"a parameter group has the key {key!r}, which is no option; did you mean {near[0]!r}?")
+
+
+def check_row_dims(row_dims: int, parameter: torch.Tensor) -> None:
+    """Raise a ValueError if the dimensions of a parameter cannot be split so."""
+    if isinstance(row_dims, bool) or not isinstance(row_dims, int):
+        raise TypeError(f"row_dims must be an integer, got {row_dims!r}")
+    if not 0 < abs(row_dims) < parameter.ndim:
+        raise ValueError(
+            f"row_dims must leave rows and columns of a parameter of shape {tuple(parameter.shape)}: between 1 and "
+            f"{parameter.ndim - 1}, or negative, got {row_dims}"
         )
 
 

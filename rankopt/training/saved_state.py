@@ -37,6 +37,19 @@ def check_fits(layers: list[Layer], groups: list[dict[str, Any]], state_dict: di
             _check_layer(layer._replace(state=saved, options=layer.options | saved_group))
 
 
+def copied_state(layers: list[Layer], state_dict: dict[str, Any]) -> dict[Tensor, dict[str, Any]]:
+    """Saved state of every parameter: tensors are copied to its device, and keep their dtype."""
+    numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
+    return {
+        layer.parameter: {
+            key: value.detach().to(layer.parameter.device, copy=True) if isinstance(value, Tensor) else value
+            for key, value in state_dict["state"][number].items()
+        }
+        for layer, number in zip(layers, numbers, strict=True)
+        if number in state_dict["state"]
+    }
+
+
 def check_shapes(layer: Layer) -> None:
     """Raise a ValueError if the state of a layer belongs to another shape than its parameter has now."""
     if layer.state:
@@ -52,6 +65,12 @@ def _check_layer(layer: Layer) -> None:
     if "side" not in state:
         raise ValueError(f"the state of parameter {layer.name!r} is that of a full-rank step; it was in another group")
     if "basis" not in state:
+        if state["refreshes"]:
+            raise ValueError(
+                f"the state of parameter {layer.name!r} counts {state['refreshes']} refreshes but has no basis: it was "
+                "read into the tensors of an optimizer that had none yet; convert the checkpoint first "
+                "(torch.distributed.checkpoint.format_utils.dcp_to_torch_save), and load that"
+            )
         return
     rows, columns = matrix_shape(layer.parameter, layer.options["row_dims"])
     m, n = (rows, columns) if state["side"] == LEFT else (columns, rows)

@@ -1,5 +1,6 @@
-"""The demo on few patches: numbers against an oracle of the test's own, and the report as a reader gets it."""
+"""The demo on few patches and a tiny model: numbers against an oracle of the test's own, and the report as read."""
 
+import dataclasses
 import json
 import re
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from problems import cli
+from problems import Corpus, LanguageModelConfig, cli
+from problems.demo import correlation_report, report, training, training_report
 from problems.demo import experiment as demo
-from problems.demo import report
 from problems.demo.patches import as_pictures, photograph_patches
 
 N_PATCHES = 3000
+N_STEPS = 12
+SIGN = "AdaRankGrad with the sign residual"
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +29,20 @@ def experiment(views):
 
 
 @pytest.fixture(scope="module")
-def results(experiment, tmp_path_factory):
+def corpus():
+    return Corpus.from_documents(["to be, or not to be, that is the question\n" * 60])
+
+
+@pytest.fixture(scope="module")
+def comparison(corpus):
+    tiny = LanguageModelConfig(width=32, n_layers=1, n_heads=2, context=8)
+    return training.compare_optimizers(corpus, steps=N_STEPS, model=tiny)
+
+
+@pytest.fixture(scope="module")
+def results(experiment, comparison, tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo-report")
-    page, numbers = report.write_report(experiment, folder, {"seed": 0})
+    page, numbers = report.write_report(experiment, comparison, folder, {"seed": 0})
     return folder, page.read_text(encoding="utf-8"), json.loads(numbers.read_text(encoding="utf-8"))
 
 
@@ -100,21 +114,96 @@ def test_results_follow_their_schema(results):
     assert [run["sketch_size"] for run in cca["runs"]] == [None, 4 * 432, None]
 
 
+def test_training_results_follow_their_schema(results, corpus):
+    numbers = results[2]["training"]
+    assert [run["name"] for run in numbers["runs"]] == ["AdamW", "GaLore", "AdaRankGrad"]
+    assert [run["name"] for run in numbers["variants"]] == [SIGN]
+    assert numbers["train_tokens"] == len(corpus.train)
+    for run in (*numbers["runs"], *numbers["variants"]):
+        assert 0 < run["validation_loss"] < np.log(256) + 0.1
+        assert isinstance(run["state_bytes"], int)
+        assert run["state_bytes"] < run["total_state_bytes"]
+        assert run["seconds_per_step"] > 0
+        assert run["learning_rate"] > 0
+        assert run["steps"] == N_STEPS == run["history"]["steps"][-1]
+        assert run["history"]["validation_loss"][-1] == run["validation_loss"]
+    adamw, galore, adarankgrad = numbers["runs"]
+    # Two moments of four attention and three feed-forward matrices, and a step count of four bytes for each.
+    assert adamw["state_bytes"] == 2 * 4 * (4 * 32 * 32 + 3 * 32 * 88) + 7 * 4
+    assert adamw["mean_rank"] is None
+    assert adamw["options"] == {}
+    assert galore["mean_rank"] == 8
+    assert 1 <= adarankgrad["mean_rank"] <= 8
+    assert max(galore["state_of_adamw"], adarankgrad["state_of_adamw"]) < 0.5
+    assert numbers["variants"][0]["options"]["residual"] == "sign"
+
+
+def test_optimizers_share_initial_weights_and_batches(comparison):
+    first = [run.result.training_losses[0] for run in comparison.all_runs]
+    assert first == [first[0]] * 4
+    assert len({run.result.validation_loss for run in comparison.all_runs}) == 4
+
+
+def test_learning_rates_on_the_page_are_those_of_the_runs(comparison):
+    shown = [row[1] for row in training_report.tables(comparison)["optimizers"]]
+    assert [float(rate) for rate in shown] == [
+        chosen["lr"] for recipes in (training.RUNS, training.VARIANTS) for chosen in recipes.values()
+    ]
+
+
+def with_losses(comparison, losses, **changes):
+    """The comparison as it would be with these last validation losses."""
+
+    def changed(run):
+        result = dataclasses.replace(run.result, validation_losses=[losses[run.name]], validation_steps=[N_STEPS])
+        return run._replace(result=dataclasses.replace(result, **changes.get(run.name, {})))
+
+    return comparison._replace(
+        runs=[changed(run) for run in comparison.runs], variants=[changed(run) for run in comparison.variants]
+    )
+
+
+def test_sentences_follow_the_losses(comparison):
+    losses = {"AdamW": 1.5, "GaLore": 1.25, "AdaRankGrad": 1.5, SIGN: 1.75}
+    texts = training_report.texts(with_losses(comparison, losses))
+    assert texts["losses_compared"].startswith("The lowest validation loss is that of GaLore, 1.250")
+    assert "its loss is that of AdamW and 0.250 above that of GaLore." in texts["adarankgrad_compared"]
+    texts = training_report.texts(with_losses(comparison, losses | {SIGN: 1.0}))
+    assert texts["losses_compared"].startswith(f"The lowest validation loss is that of {SIGN}, 1.000")
+    assert "0.500 below that of AdaRankGrad and 0.500 below that of AdamW." in texts["variants_compared"]
+
+
+def test_a_run_that_diverged_is_reported_as_such(comparison):
+    losses = {"AdamW": 1.5, "GaLore": 1.25, "AdaRankGrad": 1.5, SIGN: 1.75}
+    diverged = with_losses(comparison, losses, GaLore={"diverged": True})
+    json.dumps(training_report.as_results(diverged), allow_nan=False)
+    texts = training_report.texts(diverged)
+    assert texts["losses_compared"].endswith("GaLore at no finite loss.")
+    assert "not to be compared with that of GaLore" in texts["adarankgrad_compared"]
+    assert training_report.figures(diverged).keys() == {"losses", "ranks"}
+
+
 def test_page_is_self_contained_and_complete(results):
     folder, page, _ = results
     assert sorted(path.name for path in folder.iterdir()) == ["index.html", "results.json"]
     assert not re.search(r'(src|href)=(?!"data:image/png;base64)', page)
-    assert page.count("data:image/png;base64") == 2
+    assert page.count("data:image/png;base64") == 4
     assert "$" not in page
-    for words in ("no preconditioner", "sketched preconditioner", "exact preconditioner", "you need none of this"):
+    for words in (
+        *("no preconditioner", "sketched preconditioner", "exact preconditioner", "you need none of this"),
+        *("PART 1", "PART 2", "AdamW", "GaLore", SIGN, "one seed and a small model", "lowest validation loss"),
+    ):
         assert words in page
 
 
-def test_inserted_names_are_escaped(experiment, monkeypatch):
-    monkeypatch.setitem(report._LABELS, "sketched", "<script>alert(1)</script>")
-    page = report.as_html(experiment, {"environment": report.environment()})
+def test_inserted_names_are_escaped(experiment, comparison, monkeypatch):
+    monkeypatch.setattr(report, "_embedded", lambda figure: "")
+    monkeypatch.setitem(correlation_report._LABELS, "sketched", "<script>alert(1)</script>")
+    renamed = comparison._replace(variants=[comparison.variants[0]._replace(name="<script>alert(2)</script>")])
+    page = report.as_html(experiment, renamed, report.environment())
     assert "<script>" not in page
-    assert "&lt;script&gt;" in page
+    for number in (1, 2):
+        assert f"&lt;script&gt;alert({number})" in page
 
 
 def test_command_refuses_files_that_are_not_its_own(tmp_path, capsys):
@@ -124,22 +213,50 @@ def test_command_refuses_files_that_are_not_its_own(tmp_path, capsys):
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == "<p>mine</p>"
 
 
-def test_command_writes_a_report_and_replaces_its_own(tmp_path, capsys, experiment, monkeypatch):
+@pytest.fixture
+def finished_runs(monkeypatch, experiment, comparison, corpus):
+    """The command finds both parts done."""
     monkeypatch.setattr(demo, "run_experiment", lambda views, **options: experiment)
-    for _ in range(2):
-        assert cli.main(["demo", "--patches", "2000", "--output", str(tmp_path / "new" / "report")]) == 0
-        assert "index.html" in capsys.readouterr().out
+    monkeypatch.setattr(training, "standard_library", lambda: corpus)
+    monkeypatch.setattr(training, "compare_optimizers", lambda corpus, **options: comparison)
+    monkeypatch.setattr(report, "_embedded", lambda figure: "")  # drawn by other tests
 
 
-def test_interrupted_command_writes_nothing(tmp_path, capsys, monkeypatch):
-    def interrupted(views, **options):
+def test_command_replaces_its_own_report(tmp_path, capsys, finished_runs):
+    (tmp_path / "index.html").write_text(f"<p>by {report.GENERATOR}</p>", encoding="utf-8")
+    assert cli.main(["demo", "--patches", "2000", "--steps", "10", "--output", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    for words in ("index.html", "sketched", *training.RUNS, SIGN):
+        assert words in shown.out
+    assert shown.err == ""  # no progress bars where there is no terminal
+    assert "PART 2" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_command_makes_its_folder(tmp_path, finished_runs):
+    folder = tmp_path / "new" / "report"
+    assert cli.main(["demo", "--patches", "2000", "--output", str(folder)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "results.json"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(demo, "run_experiment"), (training, "compare_optimizers"), (report, "as_html")]
+)
+def test_interrupted_command_writes_nothing(tmp_path, capsys, monkeypatch, finished_runs, module, name):
+    def interrupted(*data, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "run_experiment", interrupted)
+    monkeypatch.setattr(module, name, interrupted)
     folder = tmp_path / "report"
     assert cli.main(["demo", "--patches", "2000", "--output", str(folder)]) == 1
     assert "Interrupted" in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_an_interrupted_training_run_ends_the_comparison(comparison, corpus, monkeypatch):
+    stopped = dataclasses.replace(comparison.runs[0].result, interrupted=True)
+    monkeypatch.setattr(training, "train", lambda *data, **options: stopped)
+    with pytest.raises(KeyboardInterrupt):
+        training.compare_optimizers(corpus, steps=N_STEPS)
 
 
 def test_failure_is_exit_code_one(tmp_path, capsys):
@@ -150,7 +267,11 @@ def test_failure_is_exit_code_one(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["unknown"], ["demo", "--patches", "10"], ["demo", "--patches", "many"], ["demo", "--seed", "-1"]]
+    "arguments",
+    [
+        *([], ["unknown"], ["demo", "--patches", "10"], ["demo", "--patches", "many"]),
+        *(["demo", "--steps", "5"], ["demo", "--seed", "-1"]),
+    ],
 )
 def test_wrong_use_is_exit_code_two(arguments):
     with pytest.raises(SystemExit) as stop:
