@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from rankopt.training.accumulation import Accumulator
 from rankopt.training.adamw import adamw_step
 from rankopt.training.events import RefreshEvent
 from rankopt.training.functional import adam_update
-from rankopt.training.layers import Layer, compute_dtype, is_projected, widened
+from rankopt.training.layers import Layer, is_projected, widened
+from rankopt.training.norms import gradient_norm, gradient_norms, read_numbers
 from rankopt.training.options import check_options, check_row_dims, check_spelling
 from rankopt.training.refresh import (
     batched_directions,
@@ -185,14 +186,14 @@ class SubspaceOptimizer(Optimizer):
         others = [layer for layer in layers if not is_projected(layer.parameter, layer.options)]
         if any(group["max_grad_norm"] is not None for group in self.param_groups):
             # The norm over all layers comes first, so all low-rank gradients are held at once.
-            ready, norms = self._project(matrices), _norms(others)
-            total = math.hypot(*(n for n in [*_numbers([p.norm for p in ready]), *norms] if math.isfinite(n)))
+            ready, norms = self._project(matrices), gradient_norms(others)
+            total = math.hypot(*(n for n in [*read_numbers([p.norm for p in ready]), *norms] if math.isfinite(n)))
             self._finish(ready, total)
             self._step_others(others, norms, total)
         else:
             for batch in [matrices] if self.is_foreach(matrices) else [[layer] for layer in matrices]:
                 self._finish(self._project(batch), 0.0)
-            self._step_others(others, _norms(others), 0.0)
+            self._step_others(others, gradient_norms(others), 0.0)
         return loss
 
     def _project(self, layers: list[Layer]) -> list[Projected]:
@@ -208,9 +209,9 @@ class SubspaceOptimizer(Optimizer):
     def _refresh(self, due: list[Layer], gradients: dict[int, Tensor | None]) -> dict[int, Projected]:
         """Layers that were refreshed; those with a zero gradient or one that is not finite are not."""
         sizes = [gradients[layer.position] for layer in due]
-        norms = _numbers(
+        norms = read_numbers(
             [
-                self._accumulators[layer.parameter].norm() if size is None else _norm(size)
+                self._accumulators[layer.parameter].norm() if size is None else gradient_norm(size)
                 for layer, size in zip(due, sizes, strict=True)
             ]
         )
@@ -254,14 +255,14 @@ class SubspaceOptimizer(Optimizer):
                 return Projected(layer, None, low, accumulator.norm())
             return Projected(layer, None, accumulator.low, accumulator.norm())
         if "basis" not in layer.state:
-            return Projected(layer, None, None, _norm(gradient))
+            return Projected(layer, None, None, gradient_norm(gradient))
         low = layer.state["basis"].mT @ widened(gradient)
         return Projected(layer, gradient, low, torch.linalg.vector_norm(low))
 
     def _finish(self, ready: list[Projected], total: float) -> None:
         """Moments, weights and the decision to refresh, for projected layers; ``total`` is the norm to clip by."""
         usable, norms = [], []
-        for projected, norm in zip(ready, _numbers([projected.norm for projected in ready]), strict=True):
+        for projected, norm in zip(ready, read_numbers([projected.norm for projected in ready]), strict=True):
             layer = projected.layer
             self._accumulators.pop(layer.parameter, None)
             if not math.isfinite(norm):
@@ -272,7 +273,8 @@ class SubspaceOptimizer(Optimizer):
                 usable.append(projected)
                 norms.append(norm)
         clips = [_clip(projected.layer.options, total) for projected in usable]
-        foreach = self.is_foreach([projected.layer for projected in usable])
+        # Compiled arithmetic is one kernel a layer already; it is what was asked for, on an accelerator too.
+        foreach = self.is_foreach([projected.layer for projected in usable]) and not self.compiled
         for projected, update, norm in zip(
             usable, adam_updates(usable, clips, self._adam, foreach), norms, strict=True
         ):
@@ -381,25 +383,6 @@ def _require_dense_gradient(layer: Layer) -> None:
             f"the gradient of parameter {layer.name!r} is sparse; use dense gradients (sparse=False in the embedding), "
             "or give that parameter to torch.optim.SparseAdam"
         )
-
-
-def _norms(layers: Iterable[Layer]) -> list[float]:
-    return _numbers([_norm(layer.parameter.grad) for layer in layers if layer.parameter.grad is not None])
-
-
-def _norm(gradient: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(gradient, dtype=compute_dtype(gradient))
-
-
-def _numbers(scalars: list[Tensor]) -> list[float]:
-    """Values of scalars, read from the device at once."""
-    if len(scalars) < 2:
-        return [float(scalar) for scalar in scalars]
-    by_device: dict[torch.device, list[Tensor]] = {}
-    for scalar in scalars:
-        by_device.setdefault(scalar.device, []).append(scalar.double())
-    read = {device: iter(torch.stack(some).tolist()) for device, some in by_device.items()}
-    return [next(read[scalar.device]) for scalar in scalars]
 
 
 def _clip(options: dict[str, Any], total: float) -> float:

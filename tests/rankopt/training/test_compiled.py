@@ -11,6 +11,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 from rankopt import AdaRankGrad
+from rankopt.training.functional import adam_update
 from tests.rankopt.training.streams import low_rank, weight
 
 SHAPES = [(10, 16), (16, 10), (12, 12), (20, 30), (1, 5), (5, 1), (7, 9)]
@@ -65,3 +66,21 @@ def test_fused_kernel(fresh_compiler):
     expected = run(False, shapes=SHAPES[:2], steps=5)
     for one, other in zip(compiled, expected, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=1e-5)
+
+
+def test_compiled_arithmetic_is_used_where_layers_are_handled_together(monkeypatch):
+    import rankopt.training.optimizer as module
+
+    calls = []
+
+    def counted(low, moments, coefficients):
+        calls.append(low.shape)
+        return adam_update(low, moments, coefficients)
+
+    monkeypatch.setattr(module, "compiled_adam", lambda: counted)
+    weights = [torch.nn.Parameter(torch.ones(6, 8)) for _ in range(3)]
+    optimizer = AdaRankGrad(weights, max_rank=2, energy=None, compiled=True, foreach=True)
+    for i, parameter in enumerate(weights):
+        parameter.grad = torch.randn(6, 8, generator=torch.Generator().manual_seed(i))
+    optimizer.step()
+    assert calls == [(2, 8)] * 3
