@@ -373,6 +373,7 @@ def main() -> None:
         f"SST-2 from a byte model with {validation_loss:.3f} nats per byte: {size.steps} steps of {size.batch} "
         f"sentences, {size.seeds} seeds at the best rate, threads: {options.threads}",
         rows,
+        page=not options.quick,
         size=asdict(size),
         validation_loss=validation_loss,
         runs=runs.done,

@@ -190,6 +190,7 @@ def main() -> None:
         "rank_decay",
         f"Effective rank of the gradients of all matrices of the blocks, mean over them; at most {size.width}",
         rows_of(runs, size),
+        page=not options.quick,
         runs=runs,
         size=asdict(size),
         seconds=time.perf_counter() - began,
