@@ -12,7 +12,7 @@ _PAGES = Path(__file__).parent.parent / "docs" / "measured"
 
 
 def publish(name: str, title: str, rows: list[dict], *, page: bool | Sequence[str] = False, **extra: object) -> None:
-    """Print and write the rows; with ``page`` these columns, or all, also as a table that the documentation includes."""
+    """Print and write the rows; with ``page`` these columns, or all, also as a table for the documentation."""
     columns = list(rows[0])
     cells = [[_text(row[column]) for column in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]

@@ -50,6 +50,7 @@ VARIANTS: Mapping[str, dict[str, Any]] = {
     },
 }
 
+
 class OptimizerRun(NamedTuple):
     """A name, and what the run was like."""
 
