@@ -35,7 +35,8 @@ class AdaRankGrad(SubspaceOptimizer):
     scale : float
         Factor of the low-rank update.
     energy : float or None
-        Share of the squared norm of the gradient that a refresh keeps, in (0, 1]; None for the constant ``max_rank``.
+        Share of the squared norm of the gradient that a refresh keeps, in (0, 1]; None for the constant ``max_rank``. With
+        a residual rule 0.9 is enough.
     min_rank, max_rank : int
         Bounds of the rank. The rank kept is rounded up to a multiple of ``max_rank // 8``.
     oversampling, power_iterations : int
@@ -114,7 +115,7 @@ class AdaRankGrad(SubspaceOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         scale: float = 1.0,
-        energy: float | None = 0.95,
+        energy: float | None = 0.99,
         min_rank: int = 1,
         max_rank: int = 128,
         oversampling: int = 8,
