@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array, is_torch_array
+from array_api_compat import is_numpy_array, is_torch_array
 from array_api_compat import numpy as numpy_namespace
 
 if TYPE_CHECKING:
@@ -27,9 +27,13 @@ def namespace(array: Array) -> Any:
     """Array-API namespace of a numpy array or torch tensor."""
     if type(array) is np.ndarray:  # first, since small problems ask often
         return numpy_namespace
-    if not (is_numpy_array(array) or is_torch_array(array)):
+    if is_torch_array(array):
+        from array_api_compat import torch as torch_namespace
+
+        return torch_namespace
+    if not is_numpy_array(array):
         raise TypeError(f"expected a numpy array or a torch tensor, got {type(array).__name__}")
-    return array_namespace(array)
+    return numpy_namespace
 
 
 def is_array(value: object) -> bool:
@@ -93,6 +97,8 @@ def machine_epsilon(array: Array | tuple[Any, ...]) -> float:
     """Spacing of floating-point numbers at one, in the dtype of an array or of the first array of a tuple."""
     if isinstance(array, tuple):
         return machine_epsilon(array[0])
+    if type(array) is np.ndarray:
+        return float(np.finfo(array.dtype).eps)
     return float(namespace(array).finfo(array.dtype).eps)
 
 
@@ -112,7 +118,7 @@ def inner_product(a: Array, b: Array, ndim: int = 2) -> Array:
 
 def norm(a: Array, ndim: int = 2) -> Array:
     """Frobenius norm over the last ``ndim`` axes."""
-    return namespace(a).sqrt(inner_product(a, a, ndim))
+    return inner_product(a, a, ndim) ** 0.5
 
 
 def squared_norm(a: Array) -> Array:
@@ -150,6 +156,12 @@ def cholesky(gram: Array) -> Array | None:
         xp = namespace(gram)
         lower, info = xp.linalg.cholesky_ex(gram)
         return lower.mT if bool(xp.all((info == 0)[..., None, None] & xp.isfinite(lower))) else None
+    if gram.ndim == 2 and gram.dtype.char in "fd":
+        from scipy.linalg.lapack import dpotrf, spotrf
+
+        upper, info = (spotrf if gram.dtype == np.float32 else dpotrf)(gram)
+        # The squares of a column of R add up to a diagonal entry of G, so they overflow only where G does.
+        return upper if info == 0 and np.vdot(upper, upper) < np.inf else None
     try:
         lower = np.linalg.cholesky(gram)
     except np.linalg.LinAlgError:
@@ -169,9 +181,8 @@ def triangular_condition(r: Array) -> float:
 
 def factored_condition(r: Array, inverse: Array) -> float:
     """Estimate (|R|_F |R^{-1}|_F)^2 / p of cond(R^T R), off by a factor p at most, largest of a batch."""
-    xp = namespace(r)
-    scale = expand(xp.max(xp.abs(xp.linalg.diagonal(r)), axis=-1), 2)
-    return float(xp.max(norm(r / scale) * norm(inverse * scale))) ** 2 / r.shape[-1]
+    product = norm(r) * norm(inverse)
+    return float(namespace(r).max(product) if product.ndim else product) ** 2 / r.shape[-1]
 
 
 def solve_triangular(r: Array, b: Array, *, transpose: bool = False) -> Array:
@@ -197,8 +208,10 @@ def inverse_triangular(r: Array) -> Array:
 
 def half_upper(a: Array) -> Array:
     """Upper triangle with its diagonal halved: the U with U + U^T = A for symmetric A."""
-    xp = namespace(a)
-    return 0.5 * (xp.triu(a) + xp.triu(a, k=1))
+    if is_torch_array(a):
+        return a.triu() - 0.5 * namespace(a).diag_embed(a.diagonal(dim1=-2, dim2=-1))
+    index = np.arange(a.shape[-1])
+    return a * (0.5 + 0.5 * np.sign(index - index[:, None])).astype(a.dtype)
 
 
 def positive_qr(y: Array) -> tuple[Array, Array]:

@@ -256,6 +256,8 @@ class ArrayManifold(Manifold):
 
     def require_shape(self, array: Array, name: str) -> None:
         """Raise an error unless the array has a real floating dtype and the shape of a point or a batch of points."""
+        if type(array) is np.ndarray and array.shape == self.shape and array.dtype.kind == "f":
+            return
         if not is_array(array):
             raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(array).__name__}")
         if tuple(array.shape[array.ndim - self.ndim :]) != self.shape or array.ndim < self.ndim:

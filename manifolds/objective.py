@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from manifolds.linalg import is_array, is_same_kind, is_torch_array, kind, namespace
 from manifolds.manifold import Point
 
@@ -264,6 +266,8 @@ def _unflatten(like: Any, leaves: Any) -> Point:
 
 def as_number(value: Any) -> float:
     """Python number of a scalar cost; a TypeError for anything else."""
+    if isinstance(value, float):
+        return float(value)
     if is_array(value) or hasattr(value, "shape"):
         if tuple(value.shape) != ():
             raise TypeError(
@@ -286,6 +290,8 @@ def require_like(vector: Point, point: Point, name: str) -> Point:
         return point._make(  # type: ignore[attr-defined]
             require_like(v, x, f"{name}[{i}]") for i, (v, x) in enumerate(zip(vector, point, strict=True))
         )
+    if type(vector) is type(point) is np.ndarray and vector.shape == point.shape and vector.dtype == point.dtype:
+        return vector
     if not is_array(vector):
         raise TypeError(f"{name} must be {type(point).__name__} like the point, got {type(vector).__name__}")
     if vector.shape != point.shape:

@@ -109,6 +109,7 @@ class FrameCurve(RetractionCurve):
         self._retraction = retraction
         self._bx = geometry.gram_point
         self._bv = tangent_vector if self._product is None else self._product(tangent_vector)
+        self._latest: tuple[Any, tuple[Array, Array]] | None = None
 
     def point(self, t: Any) -> Array:
         y, by = self._line(t)
@@ -122,6 +123,9 @@ class FrameCurve(RetractionCurve):
         return self._v @ normalizer + y @ derivative
 
     def _line(self, t: Any) -> tuple[Array, Array]:
-        t = expand(t, 2)
-        y = self._x + t * self._v
-        return y, (y if self._product is None else self._bx + t * self._bv)
+        """Y and B Y, kept for the latest t: a line search asks for a point and then for the velocity there."""
+        if self._latest is None or self._latest[0] is not t:
+            step = expand(t, 2)
+            y = self._x + step * self._v
+            self._latest = t, (y, y if self._product is None else self._bx + step * self._bv)
+        return self._latest[1]

@@ -17,6 +17,7 @@ from manifolds.linalg import (
     factored_condition,
     half_upper,
     inverse_triangular,
+    machine_epsilon,
     namespace,
     orthogonal_polar_factor,
     positive_qr,
@@ -119,12 +120,12 @@ class CholeskyQR(Retraction):
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
     ) -> Array:
         by = _product(y, product) if by is None else by
-        r = cholesky(symmetric_part(y.mT @ by))
+        r = cholesky(y.mT @ by)
         if r is None:
             return QR().orthonormalize(y, product=product)
         inverse = inverse_triangular(r)
         condition = factored_condition(r, inverse)
-        if not condition * float(namespace(y).finfo(y.dtype).eps) <= 1e-2:
+        if not condition * machine_epsilon(y) <= 1e-2:
             return QR().orthonormalize(y, product=product)
         x = y @ inverse
         return x if condition <= self.max_condition else x @ self.normalizer(_gram(x, product))
