@@ -174,14 +174,17 @@ class ConjugateGradient(Method[ConjugateGradientMemory]):
         if not slope < -self.restart * new_new:
             beta, slope = 0.0, -new_new
         direction = context.linear_combination(-1.0, gradient, beta, transported)
-        step = _minimizing_step(t, memory.slope, products.direction_new)
-        # Half-way, in logarithms, between a step of the same t and one that promises the same decrease t * slope.
-        return ConjugateGradientMemory(
-            direction, slope, gradient, step * (memory.slope / slope) ** 0.5 if slope < 0 else t
-        )
+        first = _first_trial(t, memory.slope, products.direction_new, slope)
+        return ConjugateGradientMemory(direction, slope, gradient, first)
 
 
-def _minimizing_step(t: float, slope: float, slope_at_t: float) -> float:
-    """Step at which the straight line through the slopes at 0 and at t is zero, kept within a factor 5 of t."""
-    change = 1.0 - slope_at_t / slope
-    return t / min(max(change, 0.2), 5.0)
+def _first_trial(t: float, slope: float, slope_at_t: float, next_slope: float) -> float:
+    """First trial along the next direction, from the step t along the last one and the slopes at its ends.
+
+    It is half-way, in logarithms, between the step that would have been exact, by the straight line through the slopes,
+    and the one that promises the decrease t * slope of that step again.
+    """
+    if not (slope < 0 and next_slope < 0):
+        return t
+    exact = t / min(max(1.0 - slope_at_t / slope, 0.2), 5.0)
+    return exact * (slope / next_slope) ** 0.5
