@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from manifolds.linalg import Array, inner_product, symmetric_part
+from manifolds.linalg import Array, inner_product, namespace, symmetric_part
 
 
 class MatrixPolynomial(NamedTuple):
@@ -50,6 +50,11 @@ class FrameLine:
     def normalizer_and_derivative(self, t: float) -> tuple[Array, Array]:
         """T at t and its derivative."""
         return self._retraction.normalizer_and_derivative(self.gram.at(t), self.gram.derivative(t))
+
+    def condition(self, t: float, normalizer: Array) -> float:
+        """Estimate tr(G^{-1}) tr(G) / p of the condition of the Gram matrix at t, from its normalizer."""
+        gram = self.gram.at(t)
+        return float(inner_product(normalizer, normalizer) * namespace(gram).linalg.trace(gram)) / gram.shape[-1]
 
 
 def bilinear_value(left: FrameLine, middle: MatrixPolynomial, right: FrameLine, weights: Any, t: float) -> float:
