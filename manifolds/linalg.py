@@ -7,6 +7,7 @@ Vectors are the columns of the last two axes, so that an ``n x p`` matrix is ``p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -210,8 +211,15 @@ def half_upper(a: Array) -> Array:
     """Upper triangle with its diagonal halved: the U with U + U^T = A for symmetric A."""
     if is_torch_array(a):
         return a.triu() - 0.5 * namespace(a).diag_embed(a.diagonal(dim1=-2, dim2=-1))
-    index = np.arange(a.shape[-1])
-    return a * (0.5 + 0.5 * np.sign(index - index[:, None])).astype(a.dtype)
+    return a * _upper_halves(a.shape[-1], a.dtype)
+
+
+@lru_cache(maxsize=32)
+def _upper_halves(p: int, dtype: np.dtype) -> np.ndarray:
+    """One above the diagonal and half on it: a constant, which would take longer to make than all it is used for."""
+    halves = (np.triu(np.ones((p, p))) - 0.5 * np.eye(p)).astype(dtype)
+    halves.flags.writeable = False
+    return halves
 
 
 def positive_qr(y: Array) -> tuple[Array, Array]:

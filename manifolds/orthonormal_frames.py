@@ -119,7 +119,7 @@ class FrameCurve(RetractionCurve):
         """V T + Y T'."""
         y, by = self._line(t)
         half = self._v.mT @ by
-        normalizer, derivative = self._retraction.normalizer_and_derivative(symmetric_part(y.mT @ by), half + half.mT)
+        normalizer, derivative = self._retraction.normalizer_and_derivative(y.mT @ by, half + half.mT)
         return self._v @ normalizer + y @ derivative
 
     def _line(self, t: Any) -> tuple[Array, Array]:

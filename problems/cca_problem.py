@@ -33,9 +33,9 @@ from manifolds.manifold import Point
 from manifolds.product import Product, ProductGeometry
 from manifolds.retractions import CholeskyQR, RankDeficientError, Retraction
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
-from rankopt.frame_line import FrameLine, MatrixPolynomial, bilinear_slope, bilinear_value
+from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, bilinear_value_and_slope
 from rankopt.solvers.parameters import require_at_least
-from rankopt.state import Curve, Problem, State
+from rankopt.state import Problem, State
 
 
 class CCAProblem(Problem):
@@ -215,7 +215,7 @@ class CCAState(State):
         return CCACurve(self, tangent_vector)
 
 
-class CCACurve(Curve):
+class CCACurve(FrameLineCurve):
     """The cost -tr(Tx^T K Ty N) along (U + t a) Tx, (V + t b) Ty: one pass, then p x p polynomials in t.
 
     K(t) = (U + t a)^T Sxy (V + t b), and Tx, Ty are the normalizers of the Gram matrices Gx(t) = (U + t a)^T Sxx (U +
@@ -223,6 +223,7 @@ class CCACurve(Curve):
     """
 
     def __init__(self, state: CCAState, tangent_vector: Point) -> None:
+        super().__init__()
         self._state, self._direction = state, tangent_vector
         (u, v), (a, b), at = state.point, tangent_vector, state.products
         along = state.problem.data.products(a, b)
@@ -231,14 +232,11 @@ class CCACurve(Curve):
         self._x = FrameLine(u, a, at.xx, along.xx, state.problem.retraction)
         self._y = FrameLine(v, b, at.yy, along.yy, state.problem.retraction)
 
-    def value(self, t: float) -> float:
-        try:
-            return -bilinear_value(self._x, self._correlation, self._y, self._problem.weights, t)
-        except RankDeficientError:
-            return float("inf")
-
-    def slope(self, t: float) -> float:
-        return -bilinear_slope(self._x, self._correlation, self._y, self._problem.weights, t)
+    def value_and_slope(self, t: float) -> tuple[float, float]:
+        left, right = self._x.normalizer_and_derivative(t), self._y.normalizer_and_derivative(t)
+        k, weights = self._correlation, self._problem.weights
+        value, slope = bilinear_value_and_slope(left, k.at(t), k.derivative(t), right, weights)
+        return -value, -slope
 
     def accept(self, t: float) -> CCAState:
         problem, state = self._problem, self._state

@@ -6,9 +6,12 @@ and so are the cost and its slope, after the normalizer T(t) of the Gram matrix 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
-from manifolds.linalg import Array, inner_product, namespace, symmetric_part
+from manifolds.linalg import Array, inner_product, namespace
+from manifolds.retractions import RankDeficientError
+from rankopt.state import Curve
 
 
 class MatrixPolynomial(NamedTuple):
@@ -41,7 +44,8 @@ class FrameLine:
     def __init__(self, x: Array, v: Array, bx: Array, bv: Array, retraction: Any) -> None:
         self._retraction = retraction
         # The constant is the identity up to the rounding of earlier steps, which taking it as it is corrects.
-        self.gram = MatrixPolynomial(x.mT @ bx, 2 * symmetric_part(v.mT @ bx), symmetric_part(v.mT @ bv))
+        half = v.mT @ bx
+        self.gram = MatrixPolynomial(x.mT @ bx, half + half.mT, v.mT @ bv)
 
     def normalizer(self, t: float) -> Array:
         """T at t; RankDeficientError where the Gram matrix is numerically singular."""
@@ -57,19 +61,36 @@ class FrameLine:
         return float(inner_product(normalizer, normalizer) * namespace(gram).linalg.trace(gram)) / gram.shape[-1]
 
 
-def bilinear_value(left: FrameLine, middle: MatrixPolynomial, right: FrameLine, weights: Any, t: float) -> float:
-    """tr(T_left^T K T_right N) at t, for a polynomial K(t) and N = diag(weights)."""
-    normalizer = left.normalizer(t)
-    other = normalizer if right is left else right.normalizer(t)
-    return float(inner_product(normalizer, (middle.at(t) @ other) * weights))
+class FrameLineCurve(Curve):
+    """Curve whose cost and slope are p x p algebra, formed together and kept for the latest t."""
+
+    def __init__(self) -> None:
+        self._latest = (float("nan"), float("inf"), float("nan"))
+
+    def value(self, t: float) -> float:
+        return self._at(t)[1]
+
+    def slope(self, t: float) -> float:
+        return self._at(t)[2]
+
+    def _at(self, t: float) -> tuple[float, float, float]:
+        if self._latest[0] != t:
+            try:
+                self._latest = (t, *self.value_and_slope(t))
+            except RankDeficientError:
+                self._latest = (t, float("inf"), float("nan"))
+        return self._latest
+
+    @abstractmethod
+    def value_and_slope(self, t: float) -> tuple[float, float]:
+        """Cost and derivative at t; RankDeficientError where the curve is not defined."""
 
 
-def bilinear_slope(left: FrameLine, middle: MatrixPolynomial, right: FrameLine, weights: Any, t: float) -> float:
-    """Derivative of ``bilinear_value`` at t."""
-    normalizer, change = left.normalizer_and_derivative(t)
-    other, other_change = (normalizer, change) if right is left else right.normalizer_and_derivative(t)
-    k = middle.at(t)
-    return float(
-        inner_product(change, (k @ other) * weights)
-        + inner_product(normalizer, (middle.derivative(t) @ other + k @ other_change) * weights)
-    )
+def bilinear_value_and_slope(
+    left: tuple[Array, Array], k: Array, k_derivative: Array, right: tuple[Array, Array], weights: Any
+) -> tuple[float, float]:
+    """Value and derivative of tr(T_left^T K T_right N), N = diag(weights), from those of normalizers and K."""
+    (a, a_derivative), (b, b_derivative) = left, right
+    kbn = (k @ b) * weights
+    change = (k_derivative @ b + k @ b_derivative) * weights
+    return float(inner_product(a, kbn)), float(inner_product(a_derivative, kbn) + inner_product(a, change))

@@ -25,11 +25,11 @@ from manifolds.objective import as_objective
 from manifolds.operators import operator_kind, operator_product, require_square_operator
 from manifolds.orthonormal_frames import OrthonormalFrames
 from manifolds.probes import require_symmetric
-from manifolds.retractions import CholeskyQR, RankDeficientError
+from manifolds.retractions import CholeskyQR
 from manifolds.sphere import Sphere
-from rankopt.frame_line import FrameLine, MatrixPolynomial, bilinear_slope, bilinear_value
+from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, bilinear_value_and_slope
 from rankopt.solvers.parameters import require_at_least
-from rankopt.state import Curve, ObjectiveProblem, Problem, State, on_manifold
+from rankopt.state import ObjectiveProblem, Problem, State, on_manifold
 
 _MAX_CONDITION = 1e3
 """Condition of a step's Gram matrix beyond which the new frame is brought back a second time, with true products."""
@@ -332,13 +332,14 @@ class QuadraticState(State):
         return QuadraticCurve(self, self.problem.as_frame(tangent_vector))
 
 
-class QuadraticCurve(Curve):
+class QuadraticCurve(FrameLineCurve):
     """The cost along Y(t) T(t) with Y = X + t V: products A V and B V, then p x p algebra.
 
     f = scale * ( tr(T^T K T N) / 2 + tr(L^T T) ) with K(t) = Y^T A Y and L(t) = Y^T C.
     """
 
     def __init__(self, state: QuadraticState, v: Array) -> None:
+        super().__init__()
         self._state, self._v, problem = state, v, state.problem
         self._av, self._bv = problem.product(v), problem.gram_product(v)
         x, quadratic = state.x, problem.quadratic
@@ -349,23 +350,16 @@ class QuadraticCurve(Curve):
         c = quadratic._linear
         self._linear = None if c is None else (x.mT @ problem.as_frame(c), v.mT @ problem.as_frame(c))
 
-    def value(self, t: float) -> float:
-        try:
-            value = bilinear_value(self._line, self._rayleigh, self._line, self._weights, t)
-            if self._linear is not None:
-                start, change = self._linear
-                value += float(inner_product(self._line.normalizer(t), start + t * change))
-        except RankDeficientError:
-            return float("inf")
-        return value
-
-    def slope(self, t: float) -> float:
-        slope = bilinear_slope(self._line, self._rayleigh, self._line, self._weights, t)
+    def value_and_slope(self, t: float) -> tuple[float, float]:
+        pair = normalizer, derivative = self._line.normalizer_and_derivative(t)
+        k = self._rayleigh
+        value, slope = bilinear_value_and_slope(pair, k.at(t), k.derivative(t), pair, self._weights)
         if self._linear is not None:
             start, change = self._linear
-            normalizer, derivative = self._line.normalizer_and_derivative(t)
-            slope += float(inner_product(derivative, start + t * change) + inner_product(normalizer, change))
-        return slope
+            here = start + t * change
+            value += float(inner_product(normalizer, here))
+            slope += float(inner_product(derivative, here) + inner_product(normalizer, change))
+        return value, slope
 
     def accept(self, t: float) -> QuadraticState:
         state, problem = self._state, self._state.problem
