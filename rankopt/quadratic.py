@@ -44,7 +44,7 @@ class QuadraticObjective:
     n x 1 matrices; on other manifolds of arrays it is an ordinary objective of one product per evaluation. The counts
     of a run are true: ``n_products`` is the number of products of A with a block, ``nhev`` that of Hessian products,
     and ``nfev`` = ``ngev`` that of the points at which cost and gradient were formed: with carried products those of
-    the steps, not of the trials of line searches.
+    the steps, not of the trials of line searches. The probe's product, on construction, belongs to no run.
 
     Parameters
     ----------
@@ -266,7 +266,10 @@ class QuadraticProblem(Problem):
         if is_array(point):
             require_same_kind(point, self.quadratic.like, "x0", "A")
         point = on_manifold(point, self.manifold)
-        return self.true_state(point[:, None] if point.ndim == 1 else point)
+        state = self.true_state(self.as_frame(point))
+        if not abs(state.value) < float("inf"):
+            raise ValueError(f"objective must be finite at the start point x0, got cost {state.value}")
+        return state
 
     def true_state(self, x: Array) -> QuadraticState:
         """State at a nearly orthonormal X, brought back to the frames by its true Gram matrix, with true products."""
