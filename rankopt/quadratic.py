@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -100,11 +101,8 @@ class QuadraticObjective:
     ) -> None:
         self.n = require_square_operator("A", A)
         self.A, self.like = A, operator_kind("A", A)
-        require_at_least("scale", scale, -float("inf"))
         require_at_least("refresh", refresh, 1, whole=True)
-        if not abs(scale) < float("inf"):
-            raise ValueError(f"scale must be finite, got {scale}")
-        self.scale, self.refresh = float(scale), refresh
+        self.scale, self.refresh = _as_scale(scale), refresh
         self.weights = None if weights is None else _as_weights(weights, self.like)
         self.linear = linear
         if linear is not None:
@@ -207,8 +205,19 @@ class QuadraticObjective:
             raise ValueError(f"weights must be {p} numbers, one for each column, got {self.weights.shape[0]}")
 
 
+def _as_scale(scale: Any) -> float:
+    if isinstance(scale, bool) or not isinstance(scale, Real):
+        raise TypeError(f"scale must be a number, got {scale!r}")
+    if not abs(float(scale)) < float("inf"):
+        raise ValueError(f"scale must be finite, got {scale}")
+    return float(scale)
+
+
 def _as_weights(weights: Any, like: Array) -> Array:
-    values = np.asarray(to_numpy(weights), dtype=float)
+    try:
+        values = np.asarray(to_numpy(weights), dtype=float)
+    except (TypeError, ValueError):
+        raise TypeError(f"weights must be a sequence of finite numbers, got {weights!r}") from None
     if values.ndim != 1 or values.size == 0 or not np.all(np.isfinite(values)):
         raise ValueError(f"weights must be a sequence of finite numbers, got {weights!r}")
     return convert(values, like)
