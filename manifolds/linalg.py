@@ -7,7 +7,7 @@ Vectors are the columns of the last two axes, so that an ``n x p`` matrix is ``p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -35,6 +35,11 @@ def namespace(array: Array) -> Any:
     if not is_numpy_array(array):
         raise TypeError(f"expected a numpy array or a torch tensor, got {type(array).__name__}")
     return numpy_namespace
+
+
+def _is_torch(array: Array) -> bool:
+    """Whether an array is a torch tensor, asked of what small numpy matrices mostly are first."""
+    return type(array) is not np.ndarray and is_torch_array(array)
 
 
 def is_array(value: object) -> bool:
@@ -98,9 +103,12 @@ def machine_epsilon(array: Array | tuple[Any, ...]) -> float:
     """Spacing of floating-point numbers at one, in the dtype of an array or of the first array of a tuple."""
     if isinstance(array, tuple):
         return machine_epsilon(array[0])
-    if type(array) is np.ndarray:
-        return float(np.finfo(array.dtype).eps)
+    if type(array) is np.ndarray and array.dtype in _EPSILONS:
+        return _EPSILONS[array.dtype]
     return float(namespace(array).finfo(array.dtype).eps)
+
+
+_EPSILONS = {dtype: float(np.finfo(dtype).eps) for dtype in map(np.dtype, ("float32", "float64"))}
 
 
 def expand(coefficient: Any, ndim: int) -> Any:
@@ -153,14 +161,12 @@ def identity(p: int, like: Array) -> Array:
 
 def cholesky(gram: Array) -> Array | None:
     """Upper-triangular R with R^T R = G, or None where G is not numerically positive definite."""
-    if is_torch_array(gram):
+    if _is_torch(gram):
         xp = namespace(gram)
         lower, info = xp.linalg.cholesky_ex(gram)
         return lower.mT if bool(xp.all((info == 0)[..., None, None] & xp.isfinite(lower))) else None
     if gram.ndim == 2 and gram.dtype.char in "fd":
-        from scipy.linalg.lapack import dpotrf, spotrf
-
-        upper, info = (spotrf if gram.dtype == np.float32 else dpotrf)(gram)
+        upper, info = _lapack("potrf", gram.dtype.char)(gram)
         # The squares of a column of R add up to a diagonal entry of G, so they overflow only where G does.
         return upper if info == 0 and np.vdot(upper, upper) < np.inf else None
     try:
@@ -168,6 +174,14 @@ def cholesky(gram: Array) -> Array | None:
     except np.linalg.LinAlgError:
         return None
     return lower.mT if np.isfinite(lower).all() else None
+
+
+@cache
+def _lapack(name: str, dtype: str) -> Callable[..., Any]:
+    """LAPACK's routine for a dtype, "f" or "d": to import it at every call takes longer than to run it."""
+    from scipy.linalg import lapack
+
+    return getattr(lapack, {"f": "s", "d": "d"}[dtype] + name)
 
 
 def triangular_condition(r: Array) -> float:
@@ -198,23 +212,21 @@ def solve_triangular(r: Array, b: Array, *, transpose: bool = False) -> Array:
 
 def inverse_triangular(r: Array) -> Array:
     """Inverse of small upper-triangular matrices, each of a batch its own."""
-    if is_torch_array(r):
+    if _is_torch(r):
         return namespace(r).linalg.solve_triangular(r, identity(r.shape[-1], r), upper=True)
     if r.ndim == 2:
-        from scipy.linalg.lapack import dtrtri, strtri
-
-        return np.ascontiguousarray((strtri if r.dtype == np.float32 else dtrtri)(r)[0])
+        return np.ascontiguousarray(_lapack("trtri", r.dtype.char)(r)[0])
     return np.linalg.inv(r)
 
 
 def half_upper(a: Array) -> Array:
     """Upper triangle with its diagonal halved: the U with U + U^T = A for symmetric A."""
-    if is_torch_array(a):
+    if _is_torch(a):
         return a.triu() - 0.5 * namespace(a).diag_embed(a.diagonal(dim1=-2, dim2=-1))
     return a * _upper_halves(a.shape[-1], a.dtype)
 
 
-@lru_cache(maxsize=32)
+@cache
 def _upper_halves(p: int, dtype: np.dtype) -> np.ndarray:
     """One above the diagonal and half on it: a constant, which would take longer to make than all it is used for."""
     halves = (np.triu(np.ones((p, p))) - 0.5 * np.eye(p)).astype(dtype)

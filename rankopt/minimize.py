@@ -195,11 +195,13 @@ class Run:
 
     def _record(self, state: State, step_size: float) -> None:
         """Add one entry to the history and keep the best state."""
-        entry = {"fun": state.value, "grad_norm": state.gradient_norm, "step_size": step_size}
-        entry |= self._problem.counts()
-        for name, value in entry.items():
-            self._history.setdefault(name, []).append(value)
-        self._history["time"].append(time.perf_counter() - self._began)
+        history, norm = self._history, state.gradient_norm
+        history["fun"].append(state.value)
+        history["grad_norm"].append(norm)
+        history["step_size"].append(step_size)
+        for name, count in self._problem.counts().items():
+            history.setdefault(name, []).append(count)
+        history["time"].append(time.perf_counter() - self._began)
         if self._best is None or state.value < self._best.value:
             self._best = state
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from numbers import Real
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from manifolds.generalized_stiefel import GeneralizedStiefel
 from manifolds.grassmann import Grassmann
+from manifolds.lazy import lazy_property
 from manifolds.linalg import (
     Array,
     convert,
@@ -321,12 +321,12 @@ class QuadraticState(State):
         self.value = quadratic + linear
         self.rounding = 4 * machine_epsilon(x) * (abs(quadratic) + abs(linear))
 
-    @cached_property
+    @lazy_property
     def geometry(self) -> Any:
         gram_point = {"gram_point": self.bx} if self.problem._has_gram else {}
         return self.problem.manifold.at(self.point, **gram_point)
 
-    @cached_property
+    @lazy_property
     def gradient(self) -> Array:
         return self.geometry.riemannian_gradient(self.euclidean_gradient)
 

@@ -8,9 +8,9 @@ to state, so that a step costs one product and its line search costs small-matri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import Any
 
+from manifolds.lazy import lazy_property
 from manifolds.linalg import is_array, machine_epsilon, require_finite, require_real_floating
 from manifolds.manifold import LocalGeometry, Manifold, Point
 from manifolds.objective import Evaluation, Objective, is_finite, require_like
@@ -40,7 +40,7 @@ class State(ABC):
     rounding: float
     """Size below which a difference of costs says nothing."""
 
-    @cached_property
+    @lazy_property
     def squared_gradient_norm(self) -> float:
         """Squared norm of the gradient in the metric, which is Df(x)[grad f(x)]."""
         return self.derivative(self.gradient)
@@ -132,11 +132,11 @@ class ObjectiveState(State):
         self.value = evaluation.value
         self.rounding = 4 * machine_epsilon(point) * abs(self.value)
 
-    @cached_property
+    @lazy_property
     def geometry(self) -> LocalGeometry:
         return self.problem.manifold.at(self.point)
 
-    @cached_property
+    @lazy_property
     def gradient(self) -> Point:
         gradient = self.evaluation.gradient
         return gradient if self.problem.objective.riemannian else self.geometry.riemannian_gradient(gradient)
