@@ -86,6 +86,16 @@ class FrameLineCurve(Curve):
         """Cost and derivative at t; RankDeficientError where the curve is not defined."""
 
 
+def quadratic_value_and_slope(
+    pair: tuple[Array, Array], k: Array, k_derivative: Array, weights: Any
+) -> tuple[float, float]:
+    """Value and derivative of tr(T^T K T N), N = diag(weights), for symmetric K."""
+    t, t_derivative = pair
+    ktn = (k @ t) * weights
+    value = float(inner_product(t, ktn))
+    return value, float(2 * inner_product(t_derivative, ktn) + inner_product(t, (k_derivative @ t) * weights))
+
+
 def bilinear_value_and_slope(
     left: tuple[Array, Array], k: Array, k_derivative: Array, right: tuple[Array, Array], weights: Any
 ) -> tuple[float, float]:

@@ -28,7 +28,7 @@ from manifolds.orthonormal_frames import OrthonormalFrames
 from manifolds.probes import require_symmetric
 from manifolds.retractions import CholeskyQR
 from manifolds.sphere import Sphere
-from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, bilinear_value_and_slope
+from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, quadratic_value_and_slope
 from rankopt.solvers.parameters import require_at_least
 from rankopt.state import ObjectiveProblem, Problem, State, on_manifold
 
@@ -365,7 +365,7 @@ class QuadraticCurve(FrameLineCurve):
     def value_and_slope(self, t: float) -> tuple[float, float]:
         pair = normalizer, derivative = self._line.normalizer_and_derivative(t)
         k = self._rayleigh
-        value, slope = bilinear_value_and_slope(pair, k.at(t), k.derivative(t), pair, self._weights)
+        value, slope = quadratic_value_and_slope(pair, k.at(t), k.derivative(t), self._weights)
         if self._linear is not None:
             start, change = self._linear
             here = start + t * change
