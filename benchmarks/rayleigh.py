@@ -1,31 +1,53 @@
-"""Leading eigenspace by conjugate gradients on a Stiefel manifold: ours against pymanopt's, same start and tolerance.
+"""Leading eigenspaces on Stiefel and Grassmann manifolds: ours against pymanopt, geoopt and scipy, in one run.
 
-Cost and gradient are the same two opaque functions for both; their calls are counted here, from outside.
+All solvers of manifolds minimize -tr(X^T A X) for a random symmetric A from the same start until the gradient's norm is
+below the same tolerance. Cost, gradient and Hessian product are the same opaque functions for all, and their calls are
+counted here, from outside; a declared quadratic gets A itself, and its products are counted. In a round every solver
+runs once, in an order drawn anew; ratios are medians of the ratios within a round. Memory is the peak of what numpy
+allocates in the first steps, in a run of its own. geoopt's optimizer has steps of fixed length and stops at a limit.
 """
 
+import argparse
+import random
 import statistics
 import time
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pymanopt
 import scipy.linalg
-from pymanopt.optimizers import ConjugateGradient as PymanoptConjugateGradient
+import scipy.sparse.linalg
+import torch
 
-from manifolds import Stiefel
-from rankopt import GradientNorm, MaxIterations, minimize
+from manifolds import Grassmann, Stiefel
+from rankopt import GradientNorm, MaxIterations, QuadraticObjective, minimize
 
 from ._table import publish
 
-SIZES = ((20, 3), (200, 5), (1000, 10))
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # `import geoopt` uses what newer torch deprecates
+    import geoopt
+
+SIZES = {(20, 3): 15, (1000, 10): 3, (5000, 20): 1}
+"""Rounds for each size."""
 TOLERANCE = 1e-6
-REPEATS = 5
+MAX_ITERATIONS = 5000
+ADAM_STEPS = {20: 1000, 1000: 500, 5000: 50}
+MEMORY_STEPS = 3
+CONJUGATE_GRADIENT, TRUST_REGION = "pymanopt ConjugateGradient", "pymanopt TrustRegions"
+MANIFOLDS = {"Stiefel": Stiefel, "Grassmann": Grassmann}
 
 
 class Counted:
-    """Cost and gradient of -tr(X^T A X), counted."""
+    """-tr(X^T A X) and its derivatives, counted."""
 
-    def __init__(self, a):
-        self.a, self.costs, self.gradients = a, 0, 0
+    def __init__(self, a: np.ndarray) -> None:
+        self.a, self.shape, self.dtype = a, a.shape, a.dtype
+        self.costs = self.gradients = self.hessians = self.products = 0
 
     def cost(self, x):
         self.costs += 1
@@ -33,64 +55,180 @@ class Counted:
 
     def gradient(self, x):
         self.gradients += 1
-        return -2 * self.a @ x
+        return -2 * (self.a @ x)
+
+    def hessian(self, x, v):
+        self.hessians += 1
+        return -2 * (self.a @ v)
+
+    def __matmul__(self, v):
+        self.products += 1
+        return self.a @ v
+
+    @property
+    def total(self) -> int:
+        """Products with A in all."""
+        return self.costs + self.gradients + self.hessians + self.products
 
 
-def ours(function, n, p, start):
-    result = minimize(
+def opaque(method, function, manifold, start, steps):
+    """Our solvers with separate callables."""
+    stopping = GradientNorm(absolute=TOLERANCE) | MaxIterations(steps)
+    return minimize(
         function.cost,
-        Stiefel(n, p),
+        MANIFOLDS[manifold](*start.shape),
         start,
+        method,
         gradient=function.gradient,
-        stopping=GradientNorm(absolute=TOLERANCE) | MaxIterations(5000),
+        hessian=function.hessian,
+        stopping=stopping,
+    ).x
+
+
+def declared(method, function, manifold, start, steps):
+    """Our solvers with a declared quadratic."""
+    stopping = GradientNorm(absolute=TOLERANCE) | MaxIterations(steps)
+    quadratic = QuadraticObjective(function, scale=-2.0)
+    return minimize(quadratic, MANIFOLDS[manifold](*start.shape), start, method, stopping=stopping).x
+
+
+def pymanopts(optimizer, function, manifold, start, steps):
+    """An optimizer of pymanopt with separate callables."""
+    where = getattr(pymanopt.manifolds, manifold)(*start.shape)
+    cost, gradient, hessian = (
+        pymanopt.function.numpy(where)(f) for f in (function.cost, function.gradient, function.hessian)
     )
-    return result.fun, result.grad_norm
+    problem = pymanopt.Problem(where, cost, euclidean_gradient=gradient, euclidean_hessian=hessian)
+    run = optimizer(
+        verbosity=0, min_gradient_norm=TOLERANCE, max_iterations=steps, min_step_size=0, max_time=float("inf")
+    ).run
+    return run(problem, initial_point=start).point
 
 
-def pymanopts(function, n, p, start):
-    manifold = pymanopt.manifolds.Stiefel(n, p)
-    cost = pymanopt.function.numpy(manifold)(function.cost)
-    gradient = pymanopt.function.numpy(manifold)(function.gradient)
-    problem = pymanopt.Problem(manifold, cost, euclidean_gradient=gradient)
-    optimizer = PymanoptConjugateGradient(
-        verbosity=0, min_gradient_norm=TOLERANCE, max_iterations=5000, min_step_size=0
-    )
-    result = optimizer.run(problem, initial_point=start)
-    return result.cost, result.gradient_norm
+def riemannian_adam(function, manifold, start, steps):
+    """geoopt's RiemannianAdam by autograd, with the best of the step sizes 1, 0.1, 0.01 and 0.001."""
+    x = geoopt.ManifoldParameter(torch.tensor(start), manifold=geoopt.EuclideanStiefel())
+    a = torch.asarray(function.a)
+    optimizer = geoopt.optim.RiemannianAdam([x], lr=0.1)
+    for _ in range(min(steps, ADAM_STEPS[start.shape[0]])):
+        optimizer.zero_grad()
+        function.costs += 1
+        loss = -(x * (a @ x)).sum()
+        loss.backward()
+        function.gradients += 1
+        optimizer.step()
+    return x.detach().numpy()
 
 
-def main():
-    rows = []
-    for n, p in SIZES:
+def dense_eigh(function, manifold, start, steps):
+    n, p = start.shape
+    return scipy.linalg.eigh(function.a, subset_by_index=(n - p, n - 1))[1]
+
+
+def eigsh(function, manifold, start, steps):
+    return scipy.sparse.linalg.eigsh(function.a, k=start.shape[1], which="LA", v0=start[:, 0])[1]
+
+
+def lobpcg(function, manifold, start, steps):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where its last residual is not below the tolerance
+        return scipy.sparse.linalg.lobpcg(function, start.copy(), tol=TOLERANCE / 2, maxiter=1000, largest=True)[1]
+
+
+OURS = {"ConjugateGradient": "conjugate-gradient"}
+SOLVERS: dict[str, Callable] = {
+    CONJUGATE_GRADIENT: partial(pymanopts, pymanopt.optimizers.ConjugateGradient),
+    TRUST_REGION: partial(pymanopts, pymanopt.optimizers.TrustRegions),
+    **{f"rankopt {name}": partial(opaque, method) for name, method in OURS.items()},
+    **{f"rankopt {name}, QuadraticObjective": partial(declared, method) for name, method in OURS.items()},
+    "geoopt RiemannianAdam": riemannian_adam,
+    "scipy eigh": dense_eigh,
+    "scipy eigsh": eigsh,
+    "scipy lobpcg": lobpcg,
+}
+ON_STIEFEL_ONLY = {"geoopt RiemannianAdam", "scipy eigh", "scipy eigsh", "scipy lobpcg"}
+"""Solvers that know no Grassmann manifold."""
+
+
+@dataclass
+class Run:
+    """One run of a solver."""
+
+    seconds: float
+    x: np.ndarray
+    function: Counted
+
+
+def measure(solve: Callable, a: np.ndarray, manifold: str, start: np.ndarray) -> Run:
+    function = Counted(a)
+    began = time.perf_counter()
+    x = solve(function, manifold, start, MAX_ITERATIONS)
+    return Run(time.perf_counter() - began, x, function)
+
+
+def peak_megabytes(solve: Callable, a: np.ndarray, manifold: str, start: np.ndarray) -> float:
+    tracemalloc.start()
+    try:
+        solve(Counted(a), manifold, start, MEMORY_STEPS)
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def row(name: str, runs: dict[str, list[Run]], a: np.ndarray, manifold: str, start: np.ndarray, optimum: float) -> dict:
+    """Medians over the rounds, and the accuracy of the worst of them."""
+    own = runs[name]
+    xs = [run.x for run in own]
+    gradients = [a @ x - x @ (x.T @ (a @ x)) for x in xs]
+    function = own[-1].function
+
+    def ratio(peer: str) -> float:
+        return statistics.median(run.seconds / other.seconds for run, other in zip(own, runs[peer], strict=True))
+
+    return {
+        "manifold": manifold,
+        "n": a.shape[0],
+        "p": start.shape[1],
+        "solver": name,
+        "seconds": statistics.median(run.seconds for run in own),
+        "to pymanopt CG": ratio(CONJUGATE_GRADIENT),
+        "to pymanopt TR": ratio(TRUST_REGION),
+        "products": function.total or None,
+        "costs": function.costs,
+        "gradients": function.gradients,
+        "Hessians": function.hessians,
+        "peak MB": None if "geoopt" in name else peak_megabytes(SOLVERS[name], a, manifold, start),
+        "off orthonormal": max(float(np.linalg.norm(x.T @ x - np.eye(x.shape[1]))) for x in xs),
+        "gradient norm": max(2 * float(np.linalg.norm(gradient)) for gradient in gradients),
+        "suboptimality": max(float((-np.vdot(x, a @ x) - optimum) / abs(optimum)) for x in xs),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, default=len(SIZES), help="how many of the sizes, smallest first")
+    count = parser.parse_args().sizes
+    order, rows = random.Random(0), []
+    torch.set_num_threads(1)
+    for (n, p), rounds in list(SIZES.items())[:count]:
         rng = np.random.default_rng(0)
         a = rng.standard_normal((n, n))
         a = (a + a.T) / (2 * n) ** 0.5
-        optimum = -scipy.linalg.eigh(a, eigvals_only=True, subset_by_index=(n - p, n - 1)).sum()
-        seconds = {}
-        for name, solve in (("pymanopt", pymanopts), ("rankopt", ours)):
-            times = []
-            for seed in range(REPEATS):
-                function = Counted(a)
+        optimum = -float(scipy.linalg.eigh(a, eigvals_only=True, subset_by_index=(n - p, n - 1)).sum())
+        for manifold in MANIFOLDS:
+            names = [name for name in SOLVERS if manifold == "Stiefel" or name not in ON_STIEFEL_ONLY]
+            runs: dict[str, list[Run]] = {name: [] for name in names}
+            for seed in range(rounds):
                 start = Stiefel(n, p).random_point(rng=seed)
-                began = time.perf_counter()
-                cost, gradient_norm = solve(function, n, p, start)
-                times.append(time.perf_counter() - began)
-            seconds[name] = statistics.median(times)
-            rows.append(
-                {
-                    "n": n,
-                    "p": p,
-                    "library": name,
-                    "seconds": seconds[name],
-                    "ratio to pymanopt": seconds[name] / seconds["pymanopt"],
-                    "costs": function.costs,
-                    "gradients": function.gradients,
-                    "gradient norm": float(gradient_norm),
-                    "suboptimality": float((cost - optimum) / abs(optimum)),
-                }
-            )
+                for name in order.sample(names, len(names)):
+                    runs[name].append(measure(SOLVERS[name], a, manifold, start))
+            rows += [row(name, runs, a, manifold, start, optimum) for name in names]
     publish(
-        "rayleigh", f"Rayleigh quotient on Stiefel(n, p), gradient to {TOLERANCE}, median of {REPEATS} starts", rows
+        "rayleigh",
+        f"Leading eigenspaces: gradient norm to {TOLERANCE}, one thread, times and their ratios as medians of rounds",
+        rows,
+        page=count == len(SIZES),
+        rounds=[[n, p, rounds] for (n, p), rounds in SIZES.items()],
     )
 
 

@@ -7,23 +7,19 @@ lyap(C, R) the solution S of C S + S C = R. Only M^{-1} is needed, except for in
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
-import numpy as np
-
+from manifolds.lazy import lazy_property
 from manifolds.linalg import (
     Array,
     inner_product,
     is_array,
-    is_numpy_array,
     namespace,
-    on_columns,
-    require_real_floating,
     require_same_kind,
     solve_lyapunov,
     symmetric_part,
 )
+from manifolds.operators import operator_kind, operator_product, require_square_operator
 from manifolds.orthonormal_frames import FrameGeometry, OrthonormalFrames
 from manifolds.preconditioners import as_preconditioner
 from manifolds.probes import require_positive_matrix, require_symmetric_positive
@@ -81,17 +77,9 @@ class GeneralizedStiefel(OrthonormalFrames):
         *,
         probe: bool = True,
     ) -> None:
-        shape = getattr(B, "shape", None)
-        if shape is None or not hasattr(B, "__matmul__"):
-            raise TypeError(
-                f"B must be an array, a sparse matrix or an object with shape and @, got {type(B).__name__}"
-            )
-        if len(shape) != 2 or shape[0] != shape[1]:
-            raise ValueError(f"B must be a square matrix, got shape {tuple(shape)}")
-        super().__init__(shape[0], p, retraction)
+        super().__init__(require_square_operator("B", B), p, retraction)
         self.B = B
-        self._like = B[:0] if is_array(B) else _operator_kind(B, preconditioner)
-        require_real_floating(self._like, "B")
+        self._like = operator_kind("B", B, preconditioner)
         if probe and is_array(B):
             require_positive_matrix("B", B)
         elif probe:
@@ -116,22 +104,12 @@ class GeneralizedStiefel(OrthonormalFrames):
         require_same_kind(array, self._like, name, "B")
 
     def gram_product(self, v: Array) -> Array:
-        return self.B @ v if is_array(self.B) else on_columns(self.B.__matmul__, v)
+        return operator_product(self.B, v)
 
     def at(self, point: Array, gram_point: Array | None = None) -> GeneralizedStiefelGeometry:
         """Local geometry at X; a caller who carries the product B X hands it over as ``gram_point``."""
         self.require_shape(point, "point")
         return GeneralizedStiefelGeometry(self, point, gram_point)
-
-
-def _operator_kind(B: Any, preconditioner: Any) -> Array:
-    """Array that says what vectors B takes: its own ``like``, the preconditioner's arrays, or numpy in its dtype."""
-    for owner, name in ((B, "like"), (preconditioner, "factor"), (preconditioner, "diagonal")):
-        if is_array(getattr(owner, name, None)):
-            return getattr(owner, name)
-    if is_array(preconditioner) and not is_numpy_array(preconditioner):
-        return preconditioner
-    return np.empty(0, dtype=getattr(B, "dtype", None) or np.float64)
 
 
 class GeneralizedStiefelGeometry(FrameGeometry):
@@ -143,17 +121,17 @@ class GeneralizedStiefelGeometry(FrameGeometry):
         super().__init__(manifold, point)
         self._gram_point = gram_point
 
-    @cached_property
+    @lazy_property
     def gram_point(self) -> Array:
         """B X, one product."""
         return self.manifold.gram_product(self.point) if self._gram_point is None else self._gram_point
 
-    @cached_property
+    @lazy_property
     def normal_basis(self) -> Array:
         """W = M^{-1} B X, one solve."""
         return self.manifold.preconditioner.solve(self.gram_point)
 
-    @cached_property
+    @lazy_property
     def _eigen(self) -> Any:
         """Eigendecomposition of C = (B X)^T W."""
         return namespace(self.point).linalg.eigh(symmetric_part(self.gram_point.mT @ self.normal_basis))

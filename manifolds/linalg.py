@@ -7,10 +7,11 @@ Vectors are the columns of the last two axes, so that an ``n x p`` matrix is ``p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array, is_torch_array
+from array_api_compat import is_numpy_array, is_torch_array
 from array_api_compat import numpy as numpy_namespace
 
 if TYPE_CHECKING:
@@ -27,9 +28,18 @@ def namespace(array: Array) -> Any:
     """Array-API namespace of a numpy array or torch tensor."""
     if type(array) is np.ndarray:  # first, since small problems ask often
         return numpy_namespace
-    if not (is_numpy_array(array) or is_torch_array(array)):
+    if is_torch_array(array):
+        from array_api_compat import torch as torch_namespace
+
+        return torch_namespace
+    if not is_numpy_array(array):
         raise TypeError(f"expected a numpy array or a torch tensor, got {type(array).__name__}")
-    return array_namespace(array)
+    return numpy_namespace
+
+
+def _is_torch(array: Array) -> bool:
+    """Whether an array is a torch tensor, asked of what small numpy matrices mostly are first."""
+    return type(array) is not np.ndarray and is_torch_array(array)
 
 
 def is_array(value: object) -> bool:
@@ -93,7 +103,12 @@ def machine_epsilon(array: Array | tuple[Any, ...]) -> float:
     """Spacing of floating-point numbers at one, in the dtype of an array or of the first array of a tuple."""
     if isinstance(array, tuple):
         return machine_epsilon(array[0])
+    if type(array) is np.ndarray and array.dtype in _EPSILONS:
+        return _EPSILONS[array.dtype]
     return float(namespace(array).finfo(array.dtype).eps)
+
+
+_EPSILONS = {dtype: float(np.finfo(dtype).eps) for dtype in map(np.dtype, ("float32", "float64"))}
 
 
 def expand(coefficient: Any, ndim: int) -> Any:
@@ -112,7 +127,7 @@ def inner_product(a: Array, b: Array, ndim: int = 2) -> Array:
 
 def norm(a: Array, ndim: int = 2) -> Array:
     """Frobenius norm over the last ``ndim`` axes."""
-    return namespace(a).sqrt(inner_product(a, a, ndim))
+    return inner_product(a, a, ndim) ** 0.5
 
 
 def squared_norm(a: Array) -> Array:
@@ -146,15 +161,27 @@ def identity(p: int, like: Array) -> Array:
 
 def cholesky(gram: Array) -> Array | None:
     """Upper-triangular R with R^T R = G, or None where G is not numerically positive definite."""
-    if is_torch_array(gram):
+    if _is_torch(gram):
         xp = namespace(gram)
         lower, info = xp.linalg.cholesky_ex(gram)
         return lower.mT if bool(xp.all((info == 0)[..., None, None] & xp.isfinite(lower))) else None
+    if gram.ndim == 2 and gram.dtype.char in "fd":
+        upper, info = _lapack("potrf", gram.dtype.char)(gram)
+        # The squares of a column of R add up to a diagonal entry of G, so they overflow only where G does.
+        return upper if info == 0 and np.vdot(upper, upper) < np.inf else None
     try:
         lower = np.linalg.cholesky(gram)
     except np.linalg.LinAlgError:
         return None
     return lower.mT if np.isfinite(lower).all() else None
+
+
+@cache
+def _lapack(name: str, dtype: str) -> Callable[..., Any]:
+    """LAPACK's routine for a dtype, "f" or "d": to import it at every call takes longer than to run it."""
+    from scipy.linalg import lapack
+
+    return getattr(lapack, {"f": "s", "d": "d"}[dtype] + name)
 
 
 def triangular_condition(r: Array) -> float:
@@ -169,9 +196,8 @@ def triangular_condition(r: Array) -> float:
 
 def factored_condition(r: Array, inverse: Array) -> float:
     """Estimate (|R|_F |R^{-1}|_F)^2 / p of cond(R^T R), off by a factor p at most, largest of a batch."""
-    xp = namespace(r)
-    scale = expand(xp.max(xp.abs(xp.linalg.diagonal(r)), axis=-1), 2)
-    return float(xp.max(norm(r / scale) * norm(inverse * scale))) ** 2 / r.shape[-1]
+    product = norm(r) * norm(inverse)
+    return float(namespace(r).max(product) if product.ndim else product) ** 2 / r.shape[-1]
 
 
 def solve_triangular(r: Array, b: Array, *, transpose: bool = False) -> Array:
@@ -186,19 +212,26 @@ def solve_triangular(r: Array, b: Array, *, transpose: bool = False) -> Array:
 
 def inverse_triangular(r: Array) -> Array:
     """Inverse of small upper-triangular matrices, each of a batch its own."""
-    if is_torch_array(r):
+    if _is_torch(r):
         return namespace(r).linalg.solve_triangular(r, identity(r.shape[-1], r), upper=True)
     if r.ndim == 2:
-        from scipy.linalg.lapack import dtrtri, strtri
-
-        return np.ascontiguousarray((strtri if r.dtype == np.float32 else dtrtri)(r)[0])
+        return np.ascontiguousarray(_lapack("trtri", r.dtype.char)(r)[0])
     return np.linalg.inv(r)
 
 
 def half_upper(a: Array) -> Array:
     """Upper triangle with its diagonal halved: the U with U + U^T = A for symmetric A."""
-    xp = namespace(a)
-    return 0.5 * (xp.triu(a) + xp.triu(a, k=1))
+    if _is_torch(a):
+        return a.triu() - 0.5 * namespace(a).diag_embed(a.diagonal(dim1=-2, dim2=-1))
+    return a * _upper_halves(a.shape[-1], a.dtype)
+
+
+@cache
+def _upper_halves(p: int, dtype: np.dtype) -> np.ndarray:
+    """One above the diagonal and half on it: a constant, which would take longer to make than all it is used for."""
+    halves = (np.triu(np.ones((p, p))) - 0.5 * np.eye(p)).astype(dtype)
+    halves.flags.writeable = False
+    return halves
 
 
 def positive_qr(y: Array) -> tuple[Array, Array]:

@@ -236,6 +236,12 @@ class ArrayManifold(Manifold):
     ----------
     shape : tuple of int
         Shape of one point.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    ndim : int
+        Number of axes of one point.
     """
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -245,17 +251,15 @@ class ArrayManifold(Manifold):
             if size < 1:
                 raise ValueError(f"the dimensions of a manifold must be positive, got {tuple(shape)}")
         self.shape = tuple(int(size) for size in shape)
+        self.ndim = len(self.shape)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(str, self.shape))})"
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes of one point."""
-        return len(self.shape)
-
     def require_shape(self, array: Array, name: str) -> None:
         """Raise an error unless the array has a real floating dtype and the shape of a point or a batch of points."""
+        if type(array) is np.ndarray and array.shape == self.shape and array.dtype.kind == "f":
+            return
         if not is_array(array):
             raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(array).__name__}")
         if tuple(array.shape[array.ndim - self.ndim :]) != self.shape or array.ndim < self.ndim:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from manifolds.lazy import lazy_property
 from manifolds.linalg import is_array, is_same_kind, is_torch_array, kind, namespace
 from manifolds.manifold import Point
 
@@ -21,13 +23,13 @@ class Evaluation(ABC):
     def __init__(self, objective: Objective, point: Point) -> None:
         self._objective, self._point = objective, point
 
-    @cached_property
+    @lazy_property
     def value(self) -> float:
         """Cost at the point."""
         self._objective.nfev += 1
         return as_number(self._value())
 
-    @cached_property
+    @lazy_property
     def gradient(self) -> Point:
         """Gradient at the point: Euclidean, unless the objective is ``riemannian``."""
         self._objective.ngev += 1
@@ -155,7 +157,7 @@ class _PairObjective(Objective):
 class _PairEvaluation(Evaluation):
     _objective: _PairObjective
 
-    @cached_property
+    @lazy_property
     def _pair(self) -> Any:
         """One call gives both, and both are counted."""
         self._objective.nfev += 1
@@ -165,11 +167,11 @@ class _PairEvaluation(Evaluation):
             raise TypeError(f"objective must return a pair (cost, gradient), got {type(pair).__name__}")
         return pair
 
-    @cached_property
+    @lazy_property
     def value(self) -> float:
         return as_number(self._value())
 
-    @cached_property
+    @lazy_property
     def gradient(self) -> Point:
         return require_like(self._gradient(), self._point, "gradient")
 
@@ -194,7 +196,7 @@ class _AutogradObjective(Objective):
 class _AutogradEvaluation(Evaluation):
     _objective: _AutogradObjective
 
-    @cached_property
+    @lazy_property
     def _graph(self) -> Any:
         """Leaves that stand for the point, and the cost as a function of them."""
         import torch
@@ -203,7 +205,7 @@ class _AutogradEvaluation(Evaluation):
         with torch.enable_grad():
             return leaves, self._objective.cost(_unflatten(self._point, leaves))
 
-    @cached_property
+    @lazy_property
     def _differentiable_gradient(self) -> Any:
         """Gradient with its own graph: one linearisation serves every Hessian product at the point."""
         import torch
@@ -264,6 +266,8 @@ def _unflatten(like: Any, leaves: Any) -> Point:
 
 def as_number(value: Any) -> float:
     """Python number of a scalar cost; a TypeError for anything else."""
+    if isinstance(value, float):
+        return float(value)
     if is_array(value) or hasattr(value, "shape"):
         if tuple(value.shape) != ():
             raise TypeError(
@@ -286,6 +290,8 @@ def require_like(vector: Point, point: Point, name: str) -> Point:
         return point._make(  # type: ignore[attr-defined]
             require_like(v, x, f"{name}[{i}]") for i, (v, x) in enumerate(zip(vector, point, strict=True))
         )
+    if type(vector) is type(point) is np.ndarray and vector.shape == point.shape and vector.dtype == point.dtype:
+        return vector
     if not is_array(vector):
         raise TypeError(f"{name} must be {type(point).__name__} like the point, got {type(vector).__name__}")
     if vector.shape != point.shape:

@@ -109,17 +109,24 @@ class FrameCurve(RetractionCurve):
         self._retraction = retraction
         self._bx = geometry.gram_point
         self._bv = tangent_vector if self._product is None else self._product(tangent_vector)
+        # Y, B Y and T of the latest point: a line search asks for a point and then for the velocity there.
+        self._latest: tuple[Any, Array, Array, Array | None] = (None, tangent_vector, tangent_vector, None)
 
     def point(self, t: Any) -> Array:
         y, by = self._line(t)
-        return self._retraction.orthonormalize(y, by, self._product)
+        x, normalizer = self._retraction.orthonormalize_with_normalizer(y, by, self._product)
+        self._latest = t, y, by, normalizer
+        return x
 
     def velocity(self, t: Any) -> Array:
         """V T + Y T'."""
-        y, by = self._line(t)
+        latest, y, by, normalizer = self._latest
+        if latest is not t:
+            (y, by), normalizer = self._line(t), None
+        if normalizer is None:
+            normalizer = self._retraction.normalizer(y.mT @ by)
         half = self._v.mT @ by
-        normalizer, derivative = self._retraction.normalizer_and_derivative(symmetric_part(y.mT @ by), half + half.mT)
-        return self._v @ normalizer + y @ derivative
+        return self._v @ normalizer + y @ self._retraction.normalizer_derivative(normalizer, half + half.mT)
 
     def _line(self, t: Any) -> tuple[Array, Array]:
         t = expand(t, 2)

@@ -56,6 +56,12 @@ def require_positive_matrix(name: str, matrix: Array) -> None:
         require_symmetric_positive(name, lambda v: matrix @ v, matrix.shape[0], matrix)
 
 
+def require_symmetric(name: str, product: Callable[[Array], Array], n: int, like: Array) -> None:
+    """Raise a ValueError if an operator on R^n is not finite or not symmetric on random vectors, by one product."""
+    x = standard_normal(0, (n, min(n, 6)), like)
+    _require_symmetric(name, x.mT @ _image(name, product, x), norm(x) ** 2)
+
+
 def _image(name: str, product: Callable[[Array], Array], x: Array) -> Array:
     try:
         image = product(x)
@@ -73,7 +79,7 @@ def _image(name: str, product: Callable[[Array], Array], x: Array) -> Array:
     return image
 
 
-def _require(name: str, gram: Array, scale: Array) -> None:
+def _require_symmetric(name: str, gram: Array, scale: Array) -> None:
     size = float(norm(gram))
     asymmetry = float(norm(gram - gram.mT)) / 2
     if asymmetry > machine_epsilon(gram) ** 0.5 * max(size, float(scale) * machine_epsilon(gram)):
@@ -81,6 +87,10 @@ def _require(name: str, gram: Array, scale: Array) -> None:
             f"{name} must be symmetric, but x^T {name} y and y^T {name} x differ by {asymmetry / size:.1e} of them; "
             f"pass the symmetric part ({name} + {name}^T) / 2 if that is what you mean"
         )
+
+
+def _require(name: str, gram: Array, scale: Array) -> None:
+    _require_symmetric(name, gram, scale)
     if cholesky(symmetric_part(gram)) is None:
         raise ValueError(
             f"{name} must be positive definite, but x^T {name} x is not positive for some vectors x; "

@@ -17,6 +17,7 @@ from manifolds.linalg import (
     factored_condition,
     half_upper,
     inverse_triangular,
+    machine_epsilon,
     namespace,
     orthogonal_polar_factor,
     positive_qr,
@@ -44,8 +45,19 @@ class Retraction(ABC):
         """Matrix T with T^T G T = I for a well-conditioned Gram matrix G = Y^T B Y, shape ``(..., p, p)``."""
 
     @abstractmethod
+    def normalizer_derivative(self, normalizer: Array, gram_derivative: Array) -> Array:
+        """Derivative T' along G', from T."""
+
     def normalizer_and_derivative(self, gram: Array, gram_derivative: Array) -> tuple[Array, Array]:
         """Pair of T and its derivative T' along G' ."""
+        normalizer = self.normalizer(gram)
+        return normalizer, self.normalizer_derivative(normalizer, gram_derivative)
+
+    def orthonormalize_with_normalizer(
+        self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
+    ) -> tuple[Array, Array | None]:
+        """Pair of X = Y T as by ``orthonormalize`` and of T, or None where X was not formed by one such product."""
+        return self.orthonormalize(y, by, product), None
 
     @abstractmethod
     def orthonormalize(
@@ -110,24 +122,30 @@ class CholeskyQR(Retraction):
             raise RankDeficientError
         return inverse_triangular(r)
 
-    def normalizer_and_derivative(self, gram: Array, gram_derivative: Array) -> tuple[Array, Array]:
-        """T = R^{-1} and T' = -T U, where U is upper triangular and U + U^T = T^T G' T."""
-        t = self.normalizer(gram)
-        return t, -t @ half_upper(t.mT @ gram_derivative @ t)
+    def normalizer_derivative(self, normalizer: Array, gram_derivative: Array) -> Array:
+        """T' = -T U, where U is upper triangular and U + U^T = T^T G' T."""
+        return -normalizer @ half_upper(normalizer.mT @ gram_derivative @ normalizer)
 
     def orthonormalize(
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
     ) -> Array:
+        return self.orthonormalize_with_normalizer(y, by, product)[0]
+
+    def orthonormalize_with_normalizer(
+        self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
+    ) -> tuple[Array, Array | None]:
         by = _product(y, product) if by is None else by
-        r = cholesky(symmetric_part(y.mT @ by))
+        r = cholesky(y.mT @ by)
         if r is None:
-            return QR().orthonormalize(y, product=product)
+            return QR().orthonormalize(y, product=product), None
         inverse = inverse_triangular(r)
         condition = factored_condition(r, inverse)
-        if not condition * float(namespace(y).finfo(y.dtype).eps) <= 1e-2:
-            return QR().orthonormalize(y, product=product)
+        if condition <= self.max_condition:
+            return y @ inverse, inverse
+        if not condition * machine_epsilon(y) <= 1e-2:
+            return QR().orthonormalize(y, product=product), None
         x = y @ inverse
-        return x if condition <= self.max_condition else x @ self.normalizer(_gram(x, product))
+        return x @ self.normalizer(_gram(x, product)), None
 
 
 @dataclass(frozen=True)
@@ -153,9 +171,9 @@ class QR(Retraction):
         """T = R^{-1} with R^T R = G, R upper triangular."""
         return CholeskyQR().normalizer(gram)
 
-    def normalizer_and_derivative(self, gram: Array, gram_derivative: Array) -> tuple[Array, Array]:
-        """T = R^{-1} and T' = -T U, where U is upper triangular and U + U^T = T^T G' T."""
-        return CholeskyQR().normalizer_and_derivative(gram, gram_derivative)
+    def normalizer_derivative(self, normalizer: Array, gram_derivative: Array) -> Array:
+        """T' = -T U, where U is upper triangular and U + U^T = T^T G' T."""
+        return CholeskyQR().normalizer_derivative(normalizer, gram_derivative)
 
     def orthonormalize(
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
@@ -205,25 +223,28 @@ class Polar(Retraction):
         eigenvalues, eigenvectors = namespace(gram).linalg.eigh(gram)
         return (eigenvectors / namespace(gram).sqrt(eigenvalues)[..., None, :]) @ eigenvectors.mT
 
-    def normalizer_and_derivative(self, gram: Array, gram_derivative: Array) -> tuple[Array, Array]:
-        """T = P^{-1} for P = G^{1/2}, and T' = -T P' T with P P' + P' P = G'."""
-        xp = namespace(gram)
-        eigenvalues, eigenvectors = xp.linalg.eigh(gram)
-        roots = xp.sqrt(eigenvalues)
-        t = (eigenvectors / roots[..., None, :]) @ eigenvectors.mT
-        return t, -t @ solve_lyapunov(roots, eigenvectors, gram_derivative) @ t
+    def normalizer_derivative(self, normalizer: Array, gram_derivative: Array) -> Array:
+        """T' = -T P' T with P = T^{-1} = G^{1/2} and P P' + P' P = G'."""
+        inverse_roots, eigenvectors = namespace(normalizer).linalg.eigh(normalizer)
+        return -normalizer @ solve_lyapunov(1 / inverse_roots, eigenvectors, gram_derivative) @ normalizer
 
     def orthonormalize(
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
     ) -> Array:
+        return self.orthonormalize_with_normalizer(y, by, product)[0]
+
+    def orthonormalize_with_normalizer(
+        self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
+    ) -> tuple[Array, Array | None]:
         by = _product(y, product) if by is None else by
         gram = symmetric_part(y.mT @ by)
         r = cholesky(gram)
         if r is not None and factored_condition(r, inverse_triangular(r)) <= self.max_condition:
-            return y @ self.normalizer(gram)
+            normalizer = self.normalizer(gram)
+            return y @ normalizer, normalizer
         # With an orthonormal basis Z, Y = Z S gives Y (Y^T B Y)^{-1/2} = Z polar(S): the condition is not squared.
         z = QR().orthonormalize(y, product=product)
-        return z @ orthogonal_polar_factor(z.mT @ by)
+        return z @ orthogonal_polar_factor(z.mT @ by), None
 
 
 def _product(v: Array, product: Callable[[Array], Array] | None) -> Array:

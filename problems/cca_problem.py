@@ -33,8 +33,9 @@ from manifolds.manifold import Point
 from manifolds.product import Product, ProductGeometry
 from manifolds.retractions import CholeskyQR, RankDeficientError, Retraction
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
+from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, bilinear_value_and_slope
 from rankopt.solvers.parameters import require_at_least
-from rankopt.state import Curve, Problem, State
+from rankopt.state import Problem, State
 
 
 class CCAProblem(Problem):
@@ -214,7 +215,7 @@ class CCAState(State):
         return CCACurve(self, tangent_vector)
 
 
-class CCACurve(Curve):
+class CCACurve(FrameLineCurve):
     """The cost -tr(Tx^T K Ty N) along (U + t a) Tx, (V + t b) Ty: one pass, then p x p polynomials in t.
 
     K(t) = (U + t a)^T Sxy (V + t b), and Tx, Ty are the normalizers of the Gram matrices Gx(t) = (U + t a)^T Sxx (U +
@@ -222,34 +223,24 @@ class CCACurve(Curve):
     """
 
     def __init__(self, state: CCAState, tangent_vector: Point) -> None:
+        super().__init__()
         self._state, self._direction = state, tangent_vector
         (u, v), (a, b), at = state.point, tangent_vector, state.products
         along = state.problem.data.products(a, b)
         self._along, self._problem = along, state.problem
-        self._correlation = (u.mT @ at.xy, a.mT @ at.xy + u.mT @ along.xy, a.mT @ along.xy)
-        self._gram_x = (u.mT @ at.xx, 2 * symmetric_part(a.mT @ at.xx), symmetric_part(a.mT @ along.xx))
-        self._gram_y = (v.mT @ at.yy, 2 * symmetric_part(b.mT @ at.yy), symmetric_part(b.mT @ along.yy))
+        self._correlation = MatrixPolynomial(u.mT @ at.xy, a.mT @ at.xy + u.mT @ along.xy, a.mT @ along.xy)
+        self._x = FrameLine(u, a, at.xx, along.xx, state.problem.retraction)
+        self._y = FrameLine(v, b, at.yy, along.yy, state.problem.retraction)
 
-    def value(self, t: float) -> float:
-        normalizer = self._problem.retraction.normalizer
-        try:
-            tx, ty = normalizer(_polynomial(self._gram_x, t)), normalizer(_polynomial(self._gram_y, t))
-        except RankDeficientError:
-            return float("inf")
-        return -float(_trace((tx.mT @ _polynomial(self._correlation, t) @ ty) * self._problem.weights))
-
-    def slope(self, t: float) -> float:
-        retraction = self._problem.retraction
-        tx, tx_dot = retraction.normalizer_and_derivative(_polynomial(self._gram_x, t), _derivative(self._gram_x, t))
-        ty, ty_dot = retraction.normalizer_and_derivative(_polynomial(self._gram_y, t), _derivative(self._gram_y, t))
-        k, k_dot = _polynomial(self._correlation, t), _derivative(self._correlation, t)
-        change = tx_dot.mT @ k @ ty + tx.mT @ (k_dot @ ty + k @ ty_dot)
-        return -float(_trace(change * self._problem.weights))
+    def value_and_slope(self, t: float) -> tuple[float, float]:
+        left, right = self._x.normalizer_and_derivative(t), self._y.normalizer_and_derivative(t)
+        k, weights = self._correlation, self._problem.weights
+        value, slope = bilinear_value_and_slope(left, k.at(t), k.derivative(t), right, weights)
+        return -value, -slope
 
     def accept(self, t: float) -> CCAState:
         problem, state = self._problem, self._state
-        tx = problem.retraction.normalizer(_polynomial(self._gram_x, t))
-        ty = problem.retraction.normalizer(_polynomial(self._gram_y, t))
+        tx, ty = self._x.normalizer(t), self._y.normalizer(t)
         point = [(x + t * v) @ s for x, v, s in zip(state.point, self._direction, (tx, ty), strict=True)]
         if state.age + 1 >= problem.refresh:
             return problem.start(problem.manifold.point_type(*point))
@@ -260,18 +251,6 @@ class CCACurve(Curve):
 def _times(products: CovarianceProducts, tx: Array, ty: Array) -> CovarianceProducts:
     """Products of (U Tx, V Ty) from those of (U, V)."""
     return CovarianceProducts(products.xx @ tx, products.xy @ ty, products.yy @ ty, products.yx @ tx)
-
-
-def _polynomial(coefficients: tuple[Array, Array, Array], t: float) -> Array:
-    return coefficients[0] + t * (coefficients[1] + t * coefficients[2])
-
-
-def _derivative(coefficients: tuple[Array, Array, Array], t: float) -> Array:
-    return coefficients[1] + 2 * t * coefficients[2]
-
-
-def _trace(a: Array) -> Array:
-    return namespace(a).linalg.trace(a)
 
 
 def _as_weights(weights: Sequence[float] | None, p: int, like: Array) -> Array:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankopt import plots
 from rankopt.minimize import minimize
+from rankopt.quadratic import QuadraticObjective, QuadraticProblem
 from rankopt.solvers.conjugate_gradient import (
     BetaRule,
     ConjugateGradient,
@@ -123,6 +124,8 @@ __all__ = [
     "PolakRibiere",
     "Problem",
     "Progress",
+    "QuadraticObjective",
+    "QuadraticProblem",
     "RefreshEvent",
     "RefreshLog",
     "RefreshSchedule",

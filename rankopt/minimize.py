@@ -12,6 +12,7 @@ from scipy.optimize import OptimizeResult
 from manifolds.linalg import Seed, machine_epsilon
 from manifolds.manifold import Manifold, Point
 from manifolds.objective import as_objective
+from rankopt.quadratic import QuadraticObjective
 from rankopt.solvers.conjugate_gradient import ConjugateGradient
 from rankopt.solvers.gradient_descent import GradientDescent
 from rankopt.solvers.method import Context, Method
@@ -42,8 +43,8 @@ def minimize(
     objective : callable or object
         ``x -> cost``; or ``x -> (cost, Euclidean gradient)`` with ``gradient=True``; or an object with
         ``value_and_gradient(x)`` and optionally ``hessian_product(x, v)`` (Euclidean, unless it says
-        ``riemannian = True``); or a Problem with states of its own. Costs of torch points are differentiated by
-        autograd where no gradient is given.
+        ``riemannian = True``); or a QuadraticObjective; or a Problem with states of its own. Costs of torch points are
+        differentiated by autograd where no gradient is given.
     manifold : Manifold
     x0 : point, optional
         Start point. One that is off the manifold by at most one percent is projected; a random one when left out.
@@ -112,6 +113,8 @@ def minimize(
 def _as_problem(objective: Any, manifold: Manifold, gradient: Any, hessian: Any) -> Problem:
     if not isinstance(manifold, Manifold):
         raise TypeError(f"manifold must be a Manifold, got {type(manifold).__name__}")
+    if isinstance(objective, QuadraticObjective):
+        objective = objective.on(manifold)
     if not isinstance(objective, Problem):
         return ObjectiveProblem(as_objective(objective, gradient, hessian), manifold)
     if manifold is not objective.manifold:
@@ -192,11 +195,13 @@ class Run:
 
     def _record(self, state: State, step_size: float) -> None:
         """Add one entry to the history and keep the best state."""
-        entry = {"fun": state.value, "grad_norm": state.gradient_norm, "step_size": step_size}
-        entry |= self._problem.counts()
-        for name, value in entry.items():
-            self._history.setdefault(name, []).append(value)
-        self._history["time"].append(time.perf_counter() - self._began)
+        history, norm = self._history, state.gradient_norm
+        history["fun"].append(state.value)
+        history["grad_norm"].append(norm)
+        history["step_size"].append(step_size)
+        for name, count in self._problem.counts().items():
+            history.setdefault(name, []).append(count)
+        history["time"].append(time.perf_counter() - self._began)
         if self._best is None or state.value < self._best.value:
             self._best = state
 

@@ -8,9 +8,9 @@ to state, so that a step costs one product and its line search costs small-matri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import Any
 
+from manifolds.lazy import lazy_property
 from manifolds.linalg import is_array, machine_epsilon, require_finite, require_real_floating
 from manifolds.manifold import LocalGeometry, Manifold, Point
 from manifolds.objective import Evaluation, Objective, is_finite, require_like
@@ -40,7 +40,7 @@ class State(ABC):
     rounding: float
     """Size below which a difference of costs says nothing."""
 
-    @cached_property
+    @lazy_property
     def squared_gradient_norm(self) -> float:
         """Squared norm of the gradient in the metric, which is Df(x)[grad f(x)]."""
         return self.derivative(self.gradient)
@@ -117,35 +117,11 @@ class ObjectiveProblem(Problem):
         return {"nfev": self.objective.nfev, "ngev": self.objective.ngev, "nhev": self.objective.nhev}
 
     def start(self, point: Point) -> State:
-        point = self._on_manifold(point)
+        point = on_manifold(point, self.manifold)
         state = ObjectiveState(self, point, self.objective.at(point))
         if not (abs(state.value) < float("inf") and is_finite(state.gradient)):
             raise ValueError(f"objective must be finite at the start point x0, got cost {state.value}")
         return state
-
-    def _on_manifold(self, point: Point) -> Point:
-        """The start point, projected if it is close to the manifold, else refused with the reason."""
-        for array in point if isinstance(point, tuple) else (point,):
-            if is_array(array):
-                require_real_floating(array, "x0")
-                require_finite(array, "x0")
-        try:
-            point = self.manifold.at(point).point
-            if getattr(self.manifold.euclidean_inner_product(point, point), "shape", ()):
-                raise ValueError("a single point is needed, not a batch of points")
-            problem = self.manifold.check_point(point)
-            nearest = point if problem is None else self.manifold.nearest_point(point)
-        except (TypeError, ValueError) as error:
-            raise (TypeError if isinstance(error, TypeError) else ValueError)(f"x0: {error}") from None
-        if problem is None:
-            return point
-        difference = self.manifold.linear_combination(1.0, point, -1.0, nearest)
-        distance = _size(self.manifold, difference) / max(_size(self.manifold, nearest), 1e-300)
-        if not distance <= _CLOSE:
-            raise ValueError(
-                f"x0 is far off the manifold: {problem}; start from manifold.nearest_point(x0) if that is what you mean"
-            )
-        return nearest
 
 
 class ObjectiveState(State):
@@ -156,11 +132,11 @@ class ObjectiveState(State):
         self.value = evaluation.value
         self.rounding = 4 * machine_epsilon(point) * abs(self.value)
 
-    @cached_property
+    @lazy_property
     def geometry(self) -> LocalGeometry:
         return self.problem.manifold.at(self.point)
 
-    @cached_property
+    @lazy_property
     def gradient(self) -> Point:
         gradient = self.evaluation.gradient
         return gradient if self.problem.objective.riemannian else self.geometry.riemannian_gradient(gradient)
@@ -204,6 +180,31 @@ class ObjectiveCurve(Curve):
             point = self._curve.point(t)
             self._trials[t] = ObjectiveState(self._problem, point, self._problem.objective.at(point))
         return self._trials[t]
+
+
+def on_manifold(point: Point, manifold: Manifold) -> Point:
+    """The start point, projected if it is close to the manifold, else refused with the reason."""
+    for array in point if isinstance(point, tuple) else (point,):
+        if is_array(array):
+            require_real_floating(array, "x0")
+            require_finite(array, "x0")
+    try:
+        point = manifold.at(point).point
+        if getattr(manifold.euclidean_inner_product(point, point), "shape", ()):
+            raise ValueError("a single point is needed, not a batch of points")
+        problem = manifold.check_point(point)
+        nearest = point if problem is None else manifold.nearest_point(point)
+    except (TypeError, ValueError) as error:
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"x0: {error}") from None
+    if problem is None:
+        return point
+    difference = manifold.linear_combination(1.0, point, -1.0, nearest)
+    distance = _size(manifold, difference) / max(_size(manifold, nearest), 1e-300)
+    if not distance <= _CLOSE:
+        raise ValueError(
+            f"x0 is far off the manifold: {problem}; start from manifold.nearest_point(x0) if that is what you mean"
+        )
+    return nearest
 
 
 def precondition(state: State, preconditioner: Any) -> Point:

