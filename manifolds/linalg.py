@@ -6,6 +6,7 @@ Vectors are the columns of the last two axes, so that an ``n x p`` matrix is ``p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -137,6 +138,11 @@ def symmetric_part(a: Array) -> Array:
     return 0.5 * (a + a.mT)
 
 
+def skew_part(a: Array) -> Array:
+    """Skew-symmetric part skew(A) = (A - A^T) / 2."""
+    return 0.5 * (a - a.mT)
+
+
 def identity(p: int, like: Array) -> Array:
     """Identity matrix ``p x p`` of the kind of an array."""
     if is_torch_array(like):
@@ -214,6 +220,66 @@ def orthogonal_polar_factor(y: Array) -> Array:
     """Orthonormal polar factor U V^T of Y = U S V^T: the nearest matrix with orthonormal columns."""
     u, _, vt = namespace(y).linalg.svd(y, full_matrices=False)
     return u @ vt
+
+
+def expm(a: Array) -> Array:
+    """Exponential of square matrices, by scaling and squaring of the Pade approximant of degree 13 (Higham 2005)."""
+    if not is_torch_array(a):
+        from scipy.linalg import expm as scipy_expm
+
+        return scipy_expm(a)
+    # torch.linalg.matrix_exp loses four digits in float64 where the norm is between 0.01 and 0.05 (torch 2.13).
+    xp = namespace(a)
+    size = float(xp.max(xp.sum(xp.abs(a), axis=-2)))
+    squarings = max(0, math.frexp(size / _PADE_RADIUS)[1]) if math.isfinite(size) else 0
+    a = a / 2.0**squarings
+    b, one = _PADE_COEFFICIENTS, identity(a.shape[-1], a)
+    a2 = a @ a
+    a4 = a2 @ a2
+    a6 = a4 @ a2
+    odd = a @ (a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * one)
+    even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * one
+    power = xp.linalg.solve(even - odd, even + odd)
+    for _ in range(squarings):
+        power = power @ power
+    return power
+
+
+_PADE_RADIUS = 2.0
+"""Norm up to which no squaring is done: below 5.4, where the truncation is at rounding, for a good denominator."""
+
+_PADE_COEFFICIENTS = tuple(
+    math.factorial(26 - k) * math.factorial(13) / (math.factorial(26) * math.factorial(k) * math.factorial(13 - k))
+    for k in range(14)
+)
+
+
+def symmetric_function(function: Callable[[Array], Array], a: Array) -> Array:
+    """Function Q diag(f(lambda)) Q^T of symmetric matrices A = Q diag(lambda) Q^T."""
+    eigenvalues, eigenvectors = namespace(a).linalg.eigh(a)
+    return (eigenvectors * function(eigenvalues)[..., None, :]) @ eigenvectors.mT
+
+
+def log_rotation(v: Array) -> Array:
+    """Principal logarithm of rotation matrices: the skew-symmetric A with exp(A) = V and angles below pi.
+
+    The Cayley transform (V - I) (V + I)^{-1} is skew-symmetric with eigenvalues i tan(theta / 2); it is diagonalised as
+    a Hermitian matrix.
+
+    Raises
+    ------
+    ValueError
+        If V has the eigenvalue -1, to rounding.
+    """
+    xp = namespace(v)
+    one = identity(v.shape[-1], v)
+    limit = 0.1 / machine_epsilon(v)
+    if bool(xp.all(xp.isfinite(xp.linalg.slogdet(v + one)[1]))):
+        cayley = skew_part(xp.linalg.solve(v + one, v - one))
+        if largest_absolute(cayley) < limit:
+            tangents, vectors = xp.linalg.eigh(-1j * cayley)
+            return skew_part(xp.real((vectors * (2j * xp.atan(tangents))[..., None, :]) @ xp.conj(vectors).mT))
+    raise ValueError("a rotation by the angle pi has no unique logarithm")
 
 
 def solve_lyapunov(eigenvalues: Array, eigenvectors: Array, rhs: Array) -> Array:

@@ -1,0 +1,69 @@
+"""Curves of orthonormal frames {X : X^T B X = I}: a line that is brought back, and the Cayley transform."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from manifolds.linalg import Array, expand, identity, namespace, skew_part, symmetric_part
+from manifolds.manifold import RetractionCurve
+
+if TYPE_CHECKING:
+    from manifolds.orthonormal_frames import FrameGeometry
+    from manifolds.retractions import Orthonormalization
+
+
+class FrameCurve(RetractionCurve):
+    """The curve t -> Y(t) T(t) with Y = X + t V and the normalizer T of G = Y^T B Y."""
+
+    def __init__(self, geometry: FrameGeometry, tangent_vector: Array, retraction: Orthonormalization) -> None:
+        self._x, self._v = geometry.point, tangent_vector
+        self._product = geometry.manifold._product
+        self._retraction = retraction
+        self._bx = geometry.gram_point
+        self._bv = tangent_vector if self._product is None else self._product(tangent_vector)
+
+    def point(self, t: Any) -> Array:
+        y, by = self._line(t)
+        return self._retraction.orthonormalize(y, by, self._product)
+
+    def velocity(self, t: Any) -> Array:
+        """V T + Y T'."""
+        y, by = self._line(t)
+        half = self._v.mT @ by
+        normalizer, derivative = self._retraction.normalizer_and_derivative(symmetric_part(y.mT @ by), half + half.mT)
+        return self._v @ normalizer + y @ derivative
+
+    def _line(self, t: Any) -> tuple[Array, Array]:
+        t = expand(t, 2)
+        y = self._x + t * self._v
+        return y, (y if self._product is None else self._bx + t * self._bv)
+
+
+class CayleyCurve(RetractionCurve):
+    """The curve t -> (2 X + t K) N(t) - X with N = (I - t A / 2 + t^2 S / 4)^{-1}.
+
+    A = X^T B V is skew-symmetric, K = V - X A the part of V outside the span of X, and S = K^T B K.
+    """
+
+    def __init__(self, geometry: FrameGeometry, tangent_vector: Array) -> None:
+        self._x, bx = geometry.point, geometry.gram_point
+        self._a = skew_part(bx.mT @ tangent_vector)
+        self._k = tangent_vector - self._x @ self._a
+        self._s = symmetric_part(self._k.mT @ geometry.manifold.gram_product(self._k))
+
+    def point(self, t: Any) -> Array:
+        return self._line(t) @ self._inverse(t) - self._x
+
+    def velocity(self, t: Any) -> Array:
+        """K N + (2 X + t K) N' with N' = N (A / 2 - t S / 2) N."""
+        inverse = self._inverse(t)
+        derivative = inverse @ (0.5 * (self._a - expand(t, 2) * self._s)) @ inverse
+        return self._k @ inverse + self._line(t) @ derivative
+
+    def _line(self, t: Any) -> Array:
+        return 2 * self._x + expand(t, 2) * self._k
+
+    def _inverse(self, t: Any) -> Array:
+        half = 0.5 * expand(t, 2)
+        # Its symmetric part is at least the identity, so it is well-posed for every t.
+        return namespace(self._x).linalg.inv(identity(self._a.shape[-1], self._a) - half * self._a + half**2 * self._s)
