@@ -151,11 +151,14 @@ def identity(p: int, like: Array) -> Array:
 
 
 def cholesky(gram: Array) -> Array | None:
-    """Upper-triangular R with R^T R = G, or None where G is not numerically positive definite."""
+    """Upper-triangular R with R^T R = G, or None where G is not numerically positive definite.
+
+    Only the lower triangle of G is read, so that G need not be symmetric to the last bit.
+    """
     if is_torch_array(gram):
         xp = namespace(gram)
         lower, info = xp.linalg.cholesky_ex(gram)
-        return lower.mT if bool(xp.all((info == 0)[..., None, None] & xp.isfinite(lower))) else None
+        return None if bool(xp.any(info)) or not bool(xp.all(xp.isfinite(lower))) else lower.mT
     try:
         lower = np.linalg.cholesky(gram)
     except np.linalg.LinAlgError:
@@ -174,10 +177,12 @@ def triangular_condition(r: Array) -> float:
 
 
 def factored_condition(r: Array, inverse: Array) -> float:
-    """Estimate (|R|_F |R^{-1}|_F)^2 / p of cond(R^T R), off by a factor p at most, largest of a batch."""
-    xp = namespace(r)
-    scale = expand(xp.max(xp.abs(xp.linalg.diagonal(r)), axis=-1), 2)
-    return float(xp.max(norm(r / scale) * norm(inverse * scale))) ** 2 / r.shape[-1]
+    """Estimate (|R|_F |R^{-1}|_F)^2 / p of cond(R^T R), off by a factor p at most, largest of a batch.
+
+    Infinite where the inverse of R^T R overflows.
+    """
+    size = norm(r) * norm(inverse)
+    return float(size if r.ndim == 2 else namespace(r).max(size)) ** 2 / r.shape[-1]
 
 
 def solve_triangular(r: Array, b: Array, *, transpose: bool = False) -> Array:
@@ -223,12 +228,11 @@ def orthogonal_polar_factor(y: Array) -> Array:
 
 
 def expm(a: Array) -> Array:
-    """Exponential of square matrices, by scaling and squaring of the Pade approximant of degree 13 (Higham 2005)."""
-    if not is_torch_array(a):
-        from scipy.linalg import expm as scipy_expm
+    """Exponential of square matrices, by scaling and squaring of the Pade approximant of degree 13 (Higham 2005).
 
-        return scipy_expm(a)
-    # torch.linalg.matrix_exp loses four digits in float64 where the norm is between 0.01 and 0.05 (torch 2.13).
+    ``torch.linalg.matrix_exp`` loses four digits in float64 where the norm is between 0.01 and 0.05 (torch 2.13), and
+    ``scipy.linalg.expm`` takes the matrices of a batch one by one.
+    """
     xp = namespace(a)
     size = float(xp.max(xp.sum(xp.abs(a), axis=-2)))
     squarings = max(0, math.frexp(size / _PADE_RADIUS)[1]) if math.isfinite(size) else 0
@@ -245,8 +249,8 @@ def expm(a: Array) -> Array:
     return power
 
 
-_PADE_RADIUS = 2.0
-"""Norm up to which no squaring is done: below 5.4, where the truncation is at rounding, for a good denominator."""
+_PADE_RADIUS = 5.371920351148152
+"""Norm up to which the Pade approximant of degree 13 is exact to rounding in double precision."""
 
 _PADE_COEFFICIENTS = tuple(
     math.factorial(26 - k) * math.factorial(13) / (math.factorial(26) * math.factorial(k) * math.factorial(13 - k))

@@ -135,7 +135,7 @@ class CholeskyQR(Orthonormalization):
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
     ) -> Array:
         by = _product(y, product) if by is None else by
-        r = cholesky(symmetric_part(y.mT @ by))
+        r = cholesky(y.mT @ by)
         if r is None:
             return QR().orthonormalize(y, product=product)
         inverse = inverse_triangular(r)
