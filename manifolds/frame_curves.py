@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from manifolds.linalg import Array, expand, identity, namespace, skew_part, symmetric_part
+from manifolds.linalg import Array, expand, identity, namespace, newton_schulz_step, skew_part, symmetric_part
 from manifolds.manifold import RetractionCurve
 
 if TYPE_CHECKING:
@@ -46,13 +46,19 @@ class CayleyCurve(RetractionCurve):
     """
 
     def __init__(self, geometry: FrameGeometry, tangent_vector: Array) -> None:
-        self._x, bx = geometry.point, geometry.gram_point
-        self._a = skew_part(bx.mT @ tangent_vector)
+        self._x, self._bx = geometry.point, geometry.gram_point
+        self._a = skew_part(self._bx.mT @ tangent_vector)
         self._k = tangent_vector - self._x @ self._a
-        self._s = symmetric_part(self._k.mT @ geometry.manifold.gram_product(self._k))
+        self._bk = geometry.manifold.gram_product(self._k)
+        self._s = symmetric_part(self._k.mT @ self._bk)
 
     def point(self, t: Any) -> Array:
-        return self._line(t) @ self._inverse(t) - self._x
+        """(2 X + t K) N - X, with a step that keeps rounding from adding up over many retractions."""
+        inverse = self._inverse(t)
+        y = self._line(t) @ inverse - self._x
+        # Where B is the identity, products are the arrays themselves, and B Y is Y.
+        by = None if self._bk is self._k else (2 * self._bx + expand(t, 2) * self._bk) @ inverse - self._bx
+        return newton_schulz_step(y, by)
 
     def velocity(self, t: Any) -> Array:
         """K N + (2 X + t K) N' with N' = N (A / 2 - t S / 2) N."""

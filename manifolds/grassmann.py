@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from manifolds.linalg import Array, expand, inner_product, namespace, norm
+from manifolds.linalg import Array, expand, inner_product, namespace, newton_schulz_step, norm
 from manifolds.manifold import RetractionCurve
 from manifolds.orthonormal_frames import FrameGeometry, OrthonormalFrames
 
@@ -96,7 +96,7 @@ class GrassmannGeodesic(RetractionCurve):
 
     def point(self, t: Any) -> Array:
         angles = expand(t, 1) * self._s
-        return self._combine(self._xp.cos(angles), self._xp.sin(angles))
+        return newton_schulz_step(self._combine(self._xp.cos(angles), self._xp.sin(angles)))
 
     def velocity(self, t: Any) -> Array:
         """-X Q S sin(t S) Q^T + U S cos(t S) Q^T."""

@@ -286,6 +286,12 @@ def log_rotation(v: Array) -> Array:
     raise ValueError("a rotation by the angle pi has no unique logarithm")
 
 
+def newton_schulz_step(y: Array, by: Array | None = None) -> Array:
+    """One step Y (3 I - Y^T B Y) / 2 to orthonormal columns: squares what rounding left of Y^T B Y - I; B Y or I."""
+    gram = y.mT @ (y if by is None else by)
+    return y @ (1.5 * identity(gram.shape[-1], gram) - 0.5 * gram)
+
+
 def solve_lyapunov(eigenvalues: Array, eigenvectors: Array, rhs: Array) -> Array:
     """Solution S of C S + S C = R for C = Q diag(lambda) Q^T: S = Q [ (Q^T R Q)_ij / (lambda_i + lambda_j) ] Q^T."""
     sums = eigenvalues[..., :, None] + eigenvalues[..., None, :]

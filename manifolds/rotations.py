@@ -13,6 +13,7 @@ from manifolds.linalg import (
     log_rotation,
     machine_epsilon,
     namespace,
+    newton_schulz_step,
     positive_qr,
     require_finite,
     skew_part,
@@ -120,7 +121,7 @@ class OneParameterCurve(RetractionCurve):
         self._x, self._a = point, skew_part(point.mT @ tangent_vector)
 
     def point(self, t: Any) -> Array:
-        return self._x @ expm(expand(t, 2) * self._a)
+        return newton_schulz_step(self._x @ expm(expand(t, 2) * self._a))
 
     def velocity(self, t: Any) -> Array:
         """X exp(t A) A."""

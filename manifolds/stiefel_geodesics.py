@@ -20,6 +20,7 @@ from manifolds.linalg import (
     log_rotation,
     machine_epsilon,
     namespace,
+    newton_schulz_step,
     norm,
     orthogonal_polar_factor,
     require_finite,
@@ -60,7 +61,7 @@ class StiefelGeodesic(RetractionCurve):
 
     def point(self, t: Any) -> Array:
         turned, rotated = self._factors(t)
-        return self._combine(turned) @ rotated
+        return newton_schulz_step(self._combine(turned) @ rotated)
 
     def velocity(self, t: Any) -> Array:
         turned, rotated = self._factors(t)
@@ -151,8 +152,9 @@ def euclidean_logarithm(point: Array, other: Array) -> Array:
     xp, p = namespace(point), point.shape[-1]
     basis, target = _coordinates(point, other)
     if target.shape[-2] == p:
+        rotation = _completed(target, p)
         try:
-            return point @ log_rotation(_completed(target, p))
+            return point @ log_rotation(rotation)
         except ValueError:
             raise _too_far("Euclidean") from None
     start = xp.zeros_like(target) + identity(target.shape[-2], target)[:, :p]
