@@ -5,6 +5,7 @@ from manifolds.euclidean import Euclidean
 from manifolds.generalized_stiefel import GeneralizedStiefel
 from manifolds.grassmann import Grassmann
 from manifolds.manifold import ArrayManifold, LocalGeometry, Manifold, RetractionCurve
+from manifolds.oblique import Oblique
 from manifolds.preconditioners import (
     CholeskyPreconditioner,
     DiagonalPreconditioner,
@@ -14,7 +15,17 @@ from manifolds.preconditioners import (
     TriangularPreconditioner,
 )
 from manifolds.product import Product
-from manifolds.retractions import QR, CholeskyQR, Polar, RankDeficientError, Retraction
+from manifolds.retractions import (
+    QR,
+    Cayley,
+    CholeskyQR,
+    Exponential,
+    Orthonormalization,
+    Polar,
+    RankDeficientError,
+    Retraction,
+)
+from manifolds.rotations import Rotations
 from manifolds.sketching import CountSketch, GaussianSketch, Sketch
 from manifolds.sphere import Sphere
 from manifolds.stiefel import Stiefel
@@ -29,11 +40,13 @@ from manifolds.subspace.update_rules import (
     RiemannianStep,
     UpdateRule,
 )
+from manifolds.symmetric_positive_definite import SymmetricPositiveDefinite
 from manifolds.verdict import Verdict
 
 __all__ = [
     "QR",
     "ArrayManifold",
+    "Cayley",
     "CholeskyPreconditioner",
     "CholeskyQR",
     "ConstantRank",
@@ -43,6 +56,7 @@ __all__ = [
     "EnergyRank",
     "Euclidean",
     "ExactSVD",
+    "Exponential",
     "GaussianSketch",
     "GeneralizedStiefel",
     "GeodesicStep",
@@ -50,6 +64,8 @@ __all__ = [
     "IdentityPreconditioner",
     "LocalGeometry",
     "Manifold",
+    "Oblique",
+    "Orthonormalization",
     "Polar",
     "Preconditioner",
     "Product",
@@ -60,12 +76,14 @@ __all__ = [
     "Retraction",
     "RetractionCurve",
     "RiemannianStep",
+    "Rotations",
     "Sketch",
     "SketchedGramPreconditioner",
     "Sphere",
     "Stiefel",
     "SubspaceChange",
     "SubspaceTracker",
+    "SymmetricPositiveDefinite",
     "TriangularPreconditioner",
     "UpdateRule",
     "Verdict",

@@ -152,8 +152,9 @@ def check_retraction(
 ) -> Verdict:
     """Check that R_x(0) = x and that t -> R_x(t v) agrees with a geodesic to first or second order.
 
-    The tangential part of R_x(t v) - x - t v is O(t^2) for a retraction and O(t^3) for one of second order (the
-    metric of the surrounding space must not depend on the point, as in all manifolds here).
+    The tangential part of R_x(t v) - x - t v is O(t^2) for a retraction. For one of second order it is t^2 a / 2 +
+    O(t^3), where a is the tangential acceleration of the geodesic, which the local geometry states
+    (``geodesic_acceleration``); it vanishes where the metric of the surrounding space does not depend on the point.
 
     Parameters
     ----------
@@ -188,7 +189,12 @@ def check_retraction(
         retraction = manifold.second_order_retraction if order == 2 else manifold.retraction
 
     def errors(v: Point) -> np.ndarray:
-        return np.array([_size(manifold, geometry.projection(difference(t, v))) for t in steps])
+        bend = geometry.geodesic_acceleration(v)
+        return np.array([_size(manifold, tangential(t, v, bend)) for t in steps])
+
+    def tangential(t: float, v: Point, bend: Point) -> Point:
+        known = 0.5 * t**2 if order == 2 else 0.0
+        return manifold.linear_combination(1.0, geometry.projection(difference(t, v)), -known, bend)
 
     def difference(t: float, v: Point) -> Point:
         y = retraction(x, _scaled(manifold, t, v))

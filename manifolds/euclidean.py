@@ -71,13 +71,13 @@ class EuclideanGeometry(LocalGeometry):
         return euclidean_hessian
 
     def retraction_curve(self, tangent_vector: Array) -> StraightLine:
-        return StraightLine(self.point, tangent_vector, self.manifold.ndim)
+        return self.geodesic(tangent_vector)
 
     def second_order_retraction(self, tangent_vector: Array) -> Array:
         return self.point + tangent_vector
 
-    def exp(self, tangent_vector: Array) -> Array:
-        return self.point + tangent_vector
+    def geodesic(self, tangent_vector: Array) -> StraightLine:
+        return StraightLine(self.point, tangent_vector, self.manifold.ndim)
 
     def log(self, other: Array) -> Array:
         return other - self.point

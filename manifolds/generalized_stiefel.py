@@ -23,7 +23,7 @@ from manifolds.operators import operator_kind, operator_product, require_square_
 from manifolds.orthonormal_frames import FrameGeometry, OrthonormalFrames
 from manifolds.preconditioners import as_preconditioner
 from manifolds.probes import require_positive_matrix, require_symmetric_positive
-from manifolds.retractions import Polar, Retraction
+from manifolds.retractions import Exponential, Polar, Retraction
 
 
 class GeneralizedStiefel(OrthonormalFrames):
@@ -40,6 +40,7 @@ class GeneralizedStiefel(OrthonormalFrames):
         whose ``solve(v)`` is M^{-1} v (and ``apply(v)`` is M v, where inner products of arbitrary vectors are
         wanted). Note that scipy's ``M`` is the inverse of this one. The closer M is to B, the fewer steps are needed.
     retraction : Retraction, default CholeskyQR()
+        CholeskyQR(), QR(), Polar() or Cayley().
     probe : bool
         Whether B and M are probed for symmetry and positivity (one product each with a few random vectors). Switch it
         off where they are so by construction and a product is expensive.
@@ -67,6 +68,7 @@ class GeneralizedStiefel(OrthonormalFrames):
 
     _point_equation = "X^T B X = I"
     _tangent_equation = "sym(X^T B V) = 0"
+    _refused_retractions = (Exponential,)
 
     def __init__(
         self,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from manifolds.linalg import Array, inner_product, namespace, norm
+from typing import Any
+
+from manifolds.linalg import Array, expand, inner_product, namespace, newton_schulz_step, norm
+from manifolds.manifold import RetractionCurve
 from manifolds.orthonormal_frames import FrameGeometry, OrthonormalFrames
 
 
@@ -61,12 +64,8 @@ class GrassmannGeometry(FrameGeometry):
         """Hess f(X)[V] = P( D^2 f(X)[V] ) - V X^T grad f."""
         return self.projection(euclidean_hessian - tangent_vector @ (self.point.mT @ euclidean_gradient))
 
-    def exp(self, tangent_vector: Array) -> Array:
-        """Exp_X(V) = X Q cos(S) Q^T + U sin(S) Q^T, with V = U S Q^T."""
-        xp = namespace(self.point)
-        u, s, qt = xp.linalg.svd(tangent_vector, full_matrices=False)
-        geodesic = self.point @ (qt.mT * xp.cos(s)[..., None, :]) + u * xp.sin(s)[..., None, :]
-        return geodesic @ qt
+    def geodesic(self, tangent_vector: Array) -> GrassmannGeodesic:
+        return GrassmannGeodesic(self.point, tangent_vector)
 
     def log(self, other: Array) -> Array:
         """Log_X(Y) = U atan(S) Q^T, with (Y - X X^T Y)(X^T Y)^{-1} = U S Q^T."""
@@ -85,3 +84,24 @@ class GrassmannGeometry(FrameGeometry):
         cosines = xp.linalg.svd(self.point.mT @ other, full_matrices=False)[1]
         sines = xp.flip(xp.linalg.svd(self.projection(other), full_matrices=False)[1], axis=-1)
         return norm(xp.atan2(sines, cosines), 1)
+
+
+class GrassmannGeodesic(RetractionCurve):
+    """The curve t -> X Q cos(t S) Q^T + U sin(t S) Q^T, with V = U S Q^T."""
+
+    def __init__(self, point: Array, tangent_vector: Array) -> None:
+        self._xp = namespace(point)
+        self._u, self._s, self._qt = self._xp.linalg.svd(tangent_vector, full_matrices=False)
+        self._xq = point @ self._qt.mT
+
+    def point(self, t: Any) -> Array:
+        angles = expand(t, 1) * self._s
+        return newton_schulz_step(self._combine(self._xp.cos(angles), self._xp.sin(angles)))
+
+    def velocity(self, t: Any) -> Array:
+        """-X Q S sin(t S) Q^T + U S cos(t S) Q^T."""
+        angles = expand(t, 1) * self._s
+        return self._combine(-self._s * self._xp.sin(angles), self._s * self._xp.cos(angles))
+
+    def _combine(self, a: Array, b: Array) -> Array:
+        return (self._xq * a[..., None, :] + self._u * b[..., None, :]) @ self._qt

@@ -98,9 +98,21 @@ class LocalGeometry(ABC):
         """Vector transport of a tangent vector at ``origin`` to here, by projection."""
         return self.projection(tangent_vector)
 
+    def geodesic(self, tangent_vector: Point) -> RetractionCurve:
+        """Curve t -> Exp_x(t v), where the exponential map is known in closed form."""
+        raise NotImplementedError(f"{self.manifold} has no closed-form exponential; use retraction")
+
+    def geodesic_acceleration(self, tangent_vector: Point) -> Point:
+        """Tangential part of the second derivative, as arrays, at t = 0 of the geodesic t -> Exp_x(t v).
+
+        Zero, as here, where the metric of the surrounding space does not depend on the point; else a quadratic form in
+        v: minus the Christoffel term.
+        """
+        return self.manifold.zero_vector(self.point)
+
     def exp(self, tangent_vector: Point) -> Point:
         """Exponential map, where it is known in closed form."""
-        raise NotImplementedError(f"{self.manifold} has no closed-form exponential; use retraction")
+        return self.geodesic(tangent_vector).point(1.0)
 
     def log(self, other: Point) -> Point:
         """Logarithm, the tangent vector whose exponential is ``other``, where it is known in closed form."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from manifolds.linalg import Array, Seed, expand, identity, norm, require_finite, standard_normal, symmetric_part
 from manifolds.manifold import ArrayManifold, LocalGeometry, RetractionCurve
-from manifolds.retractions import CholeskyQR, Polar, Retraction
+from manifolds.retractions import CholeskyQR, Orthonormalization, Polar, Retraction, require_retraction
 
 
 class OrthonormalFrames(ArrayManifold):
@@ -24,15 +24,18 @@ class OrthonormalFrames(ArrayManifold):
 
     _point_equation = "X^T X = I"
     _tangent_equation = "sym(X^T V) = 0"
+    _refused_retractions: tuple[type[Retraction], ...] = ()
 
     def __init__(self, n: int, p: int, retraction: Retraction | None = None) -> None:
         super().__init__((n, p))
         if p > n:
             raise ValueError(f"p must be at most n, since {p} columns of length {n} cannot be orthonormal")
-        if retraction is not None and not isinstance(retraction, Retraction):
-            raise TypeError(
-                f"retraction must be a value such as CholeskyQR(), QR() or Polar() of manifolds, got {retraction!r}"
-            )
+        require_retraction(
+            retraction,
+            type(self).__name__,
+            self._refused_retractions,
+            "it has no closed-form exponential: use CholeskyQR(), QR(), Polar() or Cayley()",
+        )
         self.n, self.p = self.shape
         self.default_retraction = CholeskyQR() if retraction is None else retraction
 
@@ -60,7 +63,9 @@ class OrthonormalFrames(ArrayManifold):
     def random_point(self, rng: Seed = None, like: Array | None = None, *, batch: Sequence[int] = ()) -> Array:
         draw = standard_normal(rng, (*batch, self.n, self.p), self.own_array() if like is None else like)
         self.require_shape(draw, "like")
-        return self.default_retraction.orthonormalize(draw, product=self._product)
+        retraction = self.default_retraction
+        orthonormalization = retraction if isinstance(retraction, Orthonormalization) else CholeskyQR()
+        return orthonormalization.orthonormalize(draw, product=self._product)
 
     def nearest_point(self, point: Array) -> Array:
         self.require_shape(point, "point")
@@ -92,43 +97,9 @@ class FrameGeometry(LocalGeometry):
         """Product B X."""
         return self.point
 
-    def retraction_curve(self, tangent_vector: Array) -> FrameCurve:
-        return FrameCurve(self, tangent_vector, self.manifold.default_retraction)
+    def retraction_curve(self, tangent_vector: Array) -> RetractionCurve:
+        return self.manifold.default_retraction.curve(self, tangent_vector)
 
     def second_order_retraction(self, tangent_vector: Array) -> Array:
         """Polar factor of X + V."""
-        return FrameCurve(self, tangent_vector, Polar()).point(1.0)
-
-
-class FrameCurve(RetractionCurve):
-    """The curve t -> Y(t) T(t) with Y = X + t V and the normalizer T of G = Y^T B Y."""
-
-    def __init__(self, geometry: FrameGeometry, tangent_vector: Array, retraction: Retraction) -> None:
-        self._x, self._v = geometry.point, tangent_vector
-        self._product = geometry.manifold._product
-        self._retraction = retraction
-        self._bx = geometry.gram_point
-        self._bv = tangent_vector if self._product is None else self._product(tangent_vector)
-        # Y, B Y and T of the latest point: a line search asks for a point and then for the velocity there.
-        self._latest: tuple[Any, Array, Array, Array | None] = (None, tangent_vector, tangent_vector, None)
-
-    def point(self, t: Any) -> Array:
-        y, by = self._line(t)
-        x, normalizer = self._retraction.orthonormalize_with_normalizer(y, by, self._product)
-        self._latest = t, y, by, normalizer
-        return x
-
-    def velocity(self, t: Any) -> Array:
-        """V T + Y T'."""
-        latest, y, by, normalizer = self._latest
-        if latest is not t:
-            (y, by), normalizer = self._line(t), None
-        if normalizer is None:
-            normalizer = self._retraction.normalizer(y.mT @ by)
-        half = self._v.mT @ by
-        return self._v @ normalizer + y @ self._retraction.normalizer_derivative(normalizer, half + half.mT)
-
-    def _line(self, t: Any) -> tuple[Array, Array]:
-        t = expand(t, 2)
-        y = self._x + t * self._v
-        return y, (y if self._product is None else self._bx + t * self._bv)
+        return Polar().curve(self, tangent_vector).point(1.0)

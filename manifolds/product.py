@@ -157,6 +157,12 @@ class ProductGeometry(LocalGeometry):
         assert isinstance(origin, ProductGeometry)
         return self._each(lambda here, there, v: here.transport_from(there, v), origin.geometries, tangent_vector)
 
+    def geodesic(self, tangent_vector: Point) -> ProductCurve:
+        return ProductCurve(self._each(lambda geometry, v: geometry.geodesic(v), tangent_vector))
+
+    def geodesic_acceleration(self, tangent_vector: Point) -> Point:
+        return self._each(lambda geometry, v: geometry.geodesic_acceleration(v), tangent_vector)
+
     def exp(self, tangent_vector: Point) -> Point:
         return self._each(lambda geometry, v: geometry.exp(v), tangent_vector)
 

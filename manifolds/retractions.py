@@ -1,8 +1,10 @@
-"""Retractions of matrix manifolds as values: how ``Y = X + V`` is brought back to orthonormal columns.
+"""Retractions as values: which curve leads from a point along a tangent vector and stays on the manifold.
 
-All three act on the inner product tr(U^T B V) of the manifold, given by its product ``V -> B V`` (the identity for the
-Stiefel and Grassmann manifolds). Each is ``Y -> Y T`` with a small matrix T, the *normalizer* of G = Y^T B Y:
-T^T G T = I. A curve ``Y(t) T(t)`` therefore costs small-matrix algebra once B V is known, and so does its velocity.
+``CholeskyQR()``, ``QR()`` and ``Polar()`` bring the line X + t V back to orthonormal columns; ``Cayley()`` and
+``Exponential()`` turn the frame. All act on the inner product tr(U^T B V) of the manifold, given by its product
+``V -> B V`` (the identity for the Stiefel and Grassmann manifolds). An orthonormalization is ``Y -> Y T`` with a small
+matrix T, the *normalizer* of G = Y^T B Y: T^T G T = I. A curve ``Y(t) T(t)`` therefore costs small-matrix algebra once
+B V is known, and so does its velocity.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from manifolds.frame_curves import CayleyCurve, FrameCurve
 from manifolds.linalg import (
     Array,
     cholesky,
@@ -25,6 +29,7 @@ from manifolds.linalg import (
     symmetric_part,
     triangular_condition,
 )
+from manifolds.manifold import LocalGeometry, Point, RetractionCurve
 
 
 class RankDeficientError(ValueError):
@@ -38,7 +43,18 @@ class RankDeficientError(ValueError):
 
 
 class Retraction(ABC):
-    """How ``Y = X + V`` is brought back to the manifold: ``Y -> Y T`` with T^T (Y^T B Y) T = I."""
+    """How a step along a tangent vector stays on the manifold: a curve t -> R_X(t V) for each point and vector."""
+
+    @abstractmethod
+    def curve(self, geometry: Any, tangent_vector: Point) -> RetractionCurve:
+        """Curve t -> R_X(t V) that starts at the point of a local geometry with the velocity V."""
+
+
+class Orthonormalization(Retraction):
+    """Retraction that brings the line ``Y = X + t V`` back to the frames: ``Y -> Y T`` with T^T (Y^T B Y) T = I."""
+
+    def curve(self, geometry: Any, tangent_vector: Array) -> FrameCurve:
+        return FrameCurve(geometry, tangent_vector, self)
 
     @abstractmethod
     def normalizer(self, gram: Array) -> Array:
@@ -86,7 +102,7 @@ class Retraction(ABC):
 
 
 @dataclass(frozen=True)
-class CholeskyQR(Retraction):
+class CholeskyQR(Orthonormalization):
     """Q factor of Y by the Cholesky factor of its Gram matrix: X = Y R^{-1}, R^T R = Y^T B Y.
 
     Two matrix products and a small factorisation: the fastest retraction, and the natural one with a matrix B. Its loss
@@ -149,7 +165,7 @@ class CholeskyQR(Retraction):
 
 
 @dataclass(frozen=True)
-class QR(Retraction):
+class QR(Orthonormalization):
     """Q factor of Y by Householder reflections, with a positive diagonal of R: the same map as Cholesky-QR, robust.
 
     With a matrix B, Householder QR comes first and Cholesky-QR2 in the inner product of B follows, so that only the
@@ -192,7 +208,7 @@ class QR(Retraction):
 
 
 @dataclass(frozen=True)
-class Polar(Retraction):
+class Polar(Orthonormalization):
     """Orthonormal polar factor of Y: X = Y (Y^T B Y)^{-1/2}, the nearest point in the norm of B.
 
     Of second order on the sphere, the Grassmann manifold, the Stiefel manifold with the Euclidean metric and the
@@ -245,6 +261,85 @@ class Polar(Retraction):
         # With an orthonormal basis Z, Y = Z S gives Y (Y^T B Y)^{-1/2} = Z polar(S): the condition is not squared.
         z = QR().orthonormalize(y, product=product)
         return z @ orthogonal_polar_factor(z.mT @ by), None
+
+
+@dataclass(frozen=True)
+class Cayley(Retraction):
+    """Cayley transform of the skew generator of the step: R_X(t V) = (I - t W / 2)^{-1} (I + t W / 2) X.
+
+    With the skew matrix A = X^T B V and the part K = V - X A of V outside the span of X, W = (Z X^T - X Z^T) B with
+    Z = K + X A / 2 gives W X = V. W has rank 2p, and its 2p x 2p (Woodbury) system falls apart into blocks, so that
+    p x p algebra is left: R_X(t V) = (2 X + t K) N - X with N = (I - t A / 2 + t^2 K^T B K / 4)^{-1}. The inverse
+    exists for steps of every length.
+
+    Of second order on the Stiefel manifold with the canonical metric, whose geodesic exp(t W) X it approximates, on the
+    Grassmann manifold and on the rotations; of first order elsewhere.
+
+    References
+    ----------
+    Wen, Yin, A feasible method for optimization with orthogonality constraints, Math. Program. 142 (2013), Lemma 4.
+    Zhu, A Riemannian conjugate gradient method for optimization on the Stiefel manifold, Comput. Optim. Appl. 67
+    (2017), Section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Stiefel
+    >>> stiefel = Stiefel(3, 1, retraction=Cayley())
+    >>> stiefel.retraction(np.array([[1.0], [0.0], [0.0]]), np.array([[0.0], [2.0], [0.0]]))
+    array([[0.],
+           [1.],
+           [0.]])
+    """
+
+    def curve(self, geometry: Any, tangent_vector: Array) -> CayleyCurve:
+        return CayleyCurve(geometry, tangent_vector)
+
+
+@dataclass(frozen=True)
+class Exponential(Retraction):
+    """Exponential map R_x(t v) = Exp_x(t v): the curve is the geodesic, on manifolds that have it in closed form.
+
+    References
+    ----------
+    Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Section 5.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Rotations
+    >>> quarter_turn = np.array([[0.0, -np.pi / 2], [np.pi / 2, 0.0]])
+    >>> Rotations(2, retraction=Exponential()).retraction(np.eye(2), quarter_turn).round(12) + 0.0
+    array([[ 0., -1.],
+           [ 1.,  0.]])
+    """
+
+    def curve(self, geometry: LocalGeometry, tangent_vector: Point) -> RetractionCurve:
+        return geometry.geodesic(tangent_vector)
+
+
+def require_retraction(
+    retraction: object, owner: str, refused: tuple[type[Retraction], ...] = (), instead: str = ""
+) -> None:
+    """Raise an error unless a manifold's argument ``retraction`` is None or a value that it can use.
+
+    Parameters
+    ----------
+    retraction : object
+    owner : str
+        Name of the manifold.
+    refused : tuple of type
+        Retractions that do not fit it.
+    instead : str
+        What to use, as a phrase.
+    """
+    if retraction is not None and not isinstance(retraction, Retraction):
+        raise TypeError(
+            f"retraction must be a value such as CholeskyQR(), Polar() or Exponential() of manifolds, got "
+            f"{retraction!r}"
+        )
+    if isinstance(retraction, refused):
+        raise ValueError(f"retraction {retraction!r} cannot be used on {owner}; {instead}")
 
 
 def _product(v: Array, product: Callable[[Array], Array] | None) -> Array:

@@ -1,21 +1,88 @@
-"""The unit sphere."""
+"""The unit sphere, and what it shares with products of spheres."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from manifolds.linalg import Array, Seed, expand, inner_product, machine_epsilon, namespace, norm, standard_normal
+from manifolds.linalg import (
+    Array,
+    Seed,
+    expand,
+    inner_product,
+    machine_epsilon,
+    namespace,
+    norm,
+    standard_normal,
+)
 from manifolds.manifold import ArrayManifold, LocalGeometry, RetractionCurve
+from manifolds.retractions import Cayley, Orthonormalization, Retraction, require_retraction
 
 
-class Sphere(ArrayManifold):
+class UnitVectors(ArrayManifold):
+    """Base of the manifolds whose points are made of vectors of unit norm.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of a point.
+    retraction : None or Exponential()
+        How a step comes back to the manifold: None divides by the norm, Exponential() follows the great circles.
+    """
+
+    _where = ""
+
+    def __init__(self, shape: Sequence[int], retraction: Retraction | None = None) -> None:
+        super().__init__(shape)
+        require_retraction(
+            retraction,
+            type(self).__name__,
+            (Orthonormalization, Cayley),
+            "use None, which divides by the norm, or Exponential()",
+        )
+        self.default_retraction = retraction
+
+    def at(self, point: Array) -> UnitVectorsGeometry:
+        self.require_shape(point, "point")
+        return UnitVectorsGeometry(self, point)
+
+    @abstractmethod
+    def along(self, u: Array, v: Array) -> Array:
+        """Inner product of corresponding vectors, of a shape that multiplies a point."""
+
+    def length(self, u: Array) -> Array:
+        """Norm of each vector, of a shape that multiplies a point."""
+        return self.along(u, u) ** 0.5
+
+    def random_point(self, rng: Seed = None, like: Array | None = None, *, batch: Sequence[int] = ()) -> Array:
+        return self.nearest_point(
+            standard_normal(rng, (*batch, *self.shape), self.own_array() if like is None else like)
+        )
+
+    def nearest_point(self, point: Array) -> Array:
+        self.require_shape(point, "point")
+        xp, size = namespace(point), self.length(point)
+        if not bool(xp.all(xp.isfinite(xp.asarray(size)) & (xp.asarray(size) > 0))):
+            raise ValueError(f"point is zero or not finite{self._where}, so no point of {self} is nearest to it")
+        return point / size
+
+    def _point_residual(self, point: Array) -> Array:
+        return namespace(point).asarray(self.along(point, point) - 1)
+
+    def _tangent_residual(self, point: Array, vector: Array) -> Array:
+        return namespace(point).asarray(self.along(point, vector) / (1 + self.length(vector)))
+
+
+class Sphere(UnitVectors):
     """Unit sphere {x : norm(x) = 1} in R^shape, with the metric <u, v> = tr(u^T v) of the surrounding space.
 
     Parameters
     ----------
     *shape : int
         Shape of a point; the norm runs over all of it.
+    retraction : None or Exponential()
+        None divides by the norm, Exponential() follows the great circle.
 
     Examples
     --------
@@ -29,8 +96,8 @@ class Sphere(ArrayManifold):
     _point_equation = "x^T x = 1"
     _tangent_equation = "x^T v = 0"
 
-    def __init__(self, *shape: int) -> None:
-        super().__init__(shape)
+    def __init__(self, *shape: int, retraction: Retraction | None = None) -> None:
+        super().__init__(shape, retraction)
         if self.dim == 0:
             raise ValueError("a sphere needs at least two coordinates, got one")
 
@@ -45,88 +112,65 @@ class Sphere(ArrayManifold):
     def typical_dist(self) -> float:
         return 3.141592653589793
 
-    def at(self, point: Array) -> SphereGeometry:
-        self.require_shape(point, "point")
-        return SphereGeometry(self, point)
-
-    def random_point(self, rng: Seed = None, like: Array | None = None, *, batch: Sequence[int] = ()) -> Array:
-        return self.nearest_point(
-            standard_normal(rng, (*batch, *self.shape), self.own_array() if like is None else like)
-        )
-
-    def nearest_point(self, point: Array) -> Array:
-        self.require_shape(point, "point")
-        size = norm(point, self.ndim)
-        xp = namespace(point)
-        if not bool(xp.all(xp.isfinite(xp.asarray(size)) & (xp.asarray(size) > 0))):
-            raise ValueError("point is zero or not finite, so no point of the sphere is nearest to it")
-        return point / expand(size, self.ndim)
-
-    def _point_residual(self, point: Array) -> Array:
-        return namespace(point).asarray(inner_product(point, point, self.ndim) - 1)
-
-    def _tangent_residual(self, point: Array, vector: Array) -> Array:
-        return namespace(point).asarray(inner_product(point, vector, self.ndim) / (1 + norm(vector, self.ndim)))
+    def along(self, u: Array, v: Array) -> Array:
+        return expand(inner_product(u, v, self.ndim), self.ndim)
 
 
-class SphereGeometry(LocalGeometry):
-    """The unit sphere at x, with normal space {s x}."""
+class UnitVectorsGeometry(LocalGeometry):
+    """Unit vectors at x, with normal space {s x}: everything is done vector by vector."""
 
-    manifold: Sphere
+    manifold: UnitVectors
 
     def inner_product(self, u: Array, v: Array) -> Array:
         return inner_product(u, v, self.manifold.ndim)
 
     def projection(self, vector: Array) -> Array:
         """P(a) = a - <x, a> x."""
-        return vector - self._along(vector) * self.point
+        return vector - self.manifold.along(self.point, vector) * self.point
 
     def riemannian_gradient(self, euclidean_gradient: Array) -> Array:
         return self.projection(euclidean_gradient)
 
     def riemannian_hessian(self, euclidean_gradient: Array, euclidean_hessian: Array, tangent_vector: Array) -> Array:
         """Hess f(x)[v] = P( D^2 f(x)[v] ) - <x, grad f> v."""
-        return self.projection(euclidean_hessian) - self._along(euclidean_gradient) * tangent_vector
+        return self.projection(euclidean_hessian) - self.manifold.along(self.point, euclidean_gradient) * tangent_vector
 
-    def retraction_curve(self, tangent_vector: Array) -> NormalizedLine:
-        return NormalizedLine(self, tangent_vector)
+    def retraction_curve(self, tangent_vector: Array) -> RetractionCurve:
+        retraction = self.manifold.default_retraction
+        return NormalizedLine(self, tangent_vector) if retraction is None else retraction.curve(self, tangent_vector)
 
     def second_order_retraction(self, tangent_vector: Array) -> Array:
         """(x + v) / norm(x + v), which is of second order."""
-        return self.retraction(tangent_vector)
+        return NormalizedLine(self, tangent_vector).point(1.0)
 
-    def exp(self, tangent_vector: Array) -> Array:
-        """Exp_x(v) = cos(s) x + sin(s) v / s with s = norm(v)."""
-        xp, ndim = namespace(self.point), self.manifold.ndim
-        length = xp.asarray(norm(tangent_vector, ndim))
-        sinc = xp.where(length > 0, xp.sin(length) / xp.where(length > 0, length, 1.0), 1.0)
-        return expand(xp.cos(length), ndim) * self.point + expand(sinc, ndim) * tangent_vector
+    def geodesic(self, tangent_vector: Array) -> GreatCircle:
+        return GreatCircle(self, tangent_vector)
 
     def log(self, other: Array) -> Array:
         """Log_x(y) = theta u / norm(u) with u = P(y) and theta the angle between x and y, below pi."""
-        xp, ndim = namespace(self.point), self.manifold.ndim
-        if bool(xp.any(norm(self.point + other, ndim) < 10 * machine_epsilon(self.point))):
+        xp = namespace(self.point)
+        if bool(xp.any(xp.asarray(self.manifold.length(self.point + other) < 10 * machine_epsilon(self.point)))):
             raise ValueError("other is opposite to the point, so no unique shortest geodesic exists")
         direction = self.projection(other)
-        sine = xp.asarray(norm(direction, ndim))
-        scale = xp.where(sine > 0, xp.asarray(self.dist(other)) / xp.where(sine > 0, sine, 1.0), 1.0)
-        return expand(scale, ndim) * direction
+        sine = xp.asarray(self.manifold.length(direction))
+        scale = xp.where(sine > 0, self._angle(other) / xp.where(sine > 0, sine, 1.0), 1.0)
+        return scale * direction
 
     def dist(self, other: Array) -> Array:
-        """Angle 2 atan2(|x - y|, |x + y|), accurate for near and for opposite points."""
-        xp, ndim = namespace(self.point), self.manifold.ndim
-        near, far = norm(self.point - other, ndim), norm(self.point + other, ndim)
-        return 2 * xp.atan2(xp.asarray(near), xp.asarray(far))[()]
+        """Norm of the angles between corresponding vectors."""
+        angles = self._angle(other)
+        return norm(angles, self.manifold.ndim) if angles.ndim else angles[()]
 
-    def _along(self, vector: Array) -> Array:
-        ndim = self.manifold.ndim
-        return expand(inner_product(self.point, vector, ndim), ndim)
+    def _angle(self, other: Array) -> Array:
+        """Angles 2 atan2(|x - y|, |x + y|), accurate for near and for opposite vectors."""
+        xp, length = namespace(self.point), self.manifold.length
+        return 2 * xp.atan2(xp.asarray(length(self.point - other)), xp.asarray(length(self.point + other)))
 
 
 class NormalizedLine(RetractionCurve):
     """The curve t -> (x + t v) / norm(x + t v)."""
 
-    def __init__(self, geometry: SphereGeometry, tangent_vector: Array) -> None:
+    def __init__(self, geometry: UnitVectorsGeometry, tangent_vector: Array) -> None:
         self._geometry, self._tangent_vector = geometry, tangent_vector
 
     def point(self, t: Any) -> Array:
@@ -135,10 +179,31 @@ class NormalizedLine(RetractionCurve):
     def velocity(self, t: Any) -> Array:
         """(v - <y, v> y) / norm(x + t v) at y = point(t)."""
         y, length = self._direction_and_length(t)
-        return SphereGeometry(self._geometry.manifold, y).projection(self._tangent_vector) / length
+        return UnitVectorsGeometry(self._geometry.manifold, y).projection(self._tangent_vector) / length
 
     def _direction_and_length(self, t: Any) -> tuple[Array, Array]:
-        ndim = self._geometry.manifold.ndim
-        y = self._geometry.point + expand(t, ndim) * self._tangent_vector
-        length = expand(norm(y, ndim), ndim)
+        manifold = self._geometry.manifold
+        y = self._geometry.point + expand(t, manifold.ndim) * self._tangent_vector
+        length = manifold.length(y)
         return y / length, length
+
+
+class GreatCircle(RetractionCurve):
+    """The curve t -> cos(s t) x + sin(s t) v / s with the speed s = norm(v)."""
+
+    def __init__(self, geometry: UnitVectorsGeometry, tangent_vector: Array) -> None:
+        self._xp, self._ndim = namespace(geometry.point), geometry.manifold.ndim
+        self._point, self._tangent_vector = geometry.point, tangent_vector
+        self._speed = self._xp.asarray(geometry.manifold.length(tangent_vector))
+
+    def point(self, t: Any) -> Array:
+        xp, t = self._xp, expand(t, self._ndim)
+        angle = t * self._speed
+        moving = self._speed > 0
+        ratio = xp.where(moving, xp.sin(angle) / xp.where(moving, self._speed, 1.0), t)
+        return xp.cos(angle) * self._point + ratio * self._tangent_vector
+
+    def velocity(self, t: Any) -> Array:
+        """-s sin(s t) x + cos(s t) v."""
+        angle = expand(t, self._ndim) * self._speed
+        return self._xp.cos(angle) * self._tangent_vector - self._speed * self._xp.sin(angle) * self._point

@@ -31,7 +31,7 @@ from manifolds.linalg import (
 )
 from manifolds.manifold import Point
 from manifolds.product import Product, ProductGeometry
-from manifolds.retractions import CholeskyQR, RankDeficientError, Retraction
+from manifolds.retractions import CholeskyQR, Orthonormalization, RankDeficientError
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
 from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, bilinear_value_and_slope
 from rankopt.solvers.parameters import require_at_least
@@ -53,7 +53,7 @@ class CCAProblem(Problem):
         Brockett weights mu_1 >= ... >= mu_p > 0; the identity when left out.
     refresh : int
         Number of steps after which the carried products are replaced by true ones, at the price of a pass.
-    retraction : Retraction
+    retraction : Orthonormalization
         CholeskyQR() or Polar().
 
     Attributes
@@ -92,7 +92,7 @@ class CCAProblem(Problem):
         preconditioners: tuple[Any, Any] = (None, None),
         weights: Sequence[float] | None = None,
         refresh: int = 25,
-        retraction: Retraction | None = None,
+        retraction: Orthonormalization | None = None,
     ) -> None:
         require_at_least("n_components", n_components, 1, whole=True)
         require_at_least("refresh", refresh, 1, whole=True)
@@ -102,6 +102,8 @@ class CCAProblem(Problem):
             )
         if not isinstance(preconditioners, (tuple, list)) or len(preconditioners) != 2:
             raise TypeError(f"preconditioners must be a pair, one for each view, got {preconditioners!r}")
+        if retraction is not None and not isinstance(retraction, Orthonormalization):
+            raise TypeError(f"retraction must be a value such as CholeskyQR() or Polar(), got {retraction!r}")
         self.data, self.n_components, self.refresh = data, n_components, refresh
         self.retraction = CholeskyQR() if retraction is None else retraction
         # The covariances are symmetric and positive by construction, and a probe would cost passes over the data.

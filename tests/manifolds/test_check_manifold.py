@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from manifolds import GeneralizedStiefel, Grassmann, Product, Sphere, Stiefel, check_manifold
+from manifolds.frame_curves import FrameCurve
 from manifolds.generalized_stiefel import GeneralizedStiefelGeometry
-from manifolds.orthonormal_frames import FrameCurve
 from manifolds.stiefel import StiefelGeometry
 from tests.arrays import spd
 

@@ -69,8 +69,16 @@ CONSTRUCTORS = {
     "sphere without coordinates": (lambda: Sphere(), ValueError, "a sphere needs at least two coordinates"),
     "empty Euclidean space": (lambda: Euclidean(0), ValueError, "dimensions of a manifold must be positive"),
     # metric and retraction
-    "metric": (lambda: Stiefel(5, 2, metric="canonical"), ValueError, "metric must be 'euclidean', got 'canonical'"),
-    "retraction in place of the metric": (lambda: Stiefel(5, 2, QR()), ValueError, "metric must be 'euclidean'"),
+    "metric": (
+        lambda: Stiefel(5, 2, metric="frobenius"),
+        ValueError,
+        "metric must be 'euclidean' or 'canonical', got 'frobenius'",
+    ),
+    "retraction in place of the metric": (
+        lambda: Stiefel(5, 2, QR()),
+        ValueError,
+        "metric must be 'euclidean' or 'canonical', got QR",
+    ),
     "retraction is a word": (lambda: Stiefel(5, 2, retraction="qr"), TypeError, "retraction must be a value such as"),
     "retraction is a class": (lambda: Grassmann(5, 2, QR), TypeError, "retraction must be a value such as"),
     "retraction is a function": (

@@ -83,9 +83,10 @@ def test_hessian_is_tangent_linear_and_symmetric(case):
 
 
 def test_hessian_is_the_projected_derivative_of_the_gradient(double):
-    """The metrics here do not depend on the point, so Hess f[v] = P(D grad f[v])."""
+    """Hess f[v] = P(D grad f[v]) - a(grad f, v), where a(v, v) is the tangential acceleration of geodesics."""
     manifold, x, h = double.manifold, double.point(), 1e-5
     v, quadratic = double.tangent(x), Quadratic(double.manifold, double.kind)
+    combine, acceleration = manifold.linear_combination, manifold.at(x).geodesic_acceleration
 
     def gradient(t):
         y = manifold.retraction(x, manifold.linear_combination(t, v, 0.0, v))
@@ -93,7 +94,9 @@ def test_hessian_is_the_projected_derivative_of_the_gradient(double):
 
     slope = manifold.linear_combination(0.5 / h, gradient(h), -0.5 / h, gradient(-h))
     hessian = manifold.euclidean_to_riemannian_hessian(x, quadratic.product(x), quadratic.product(v), v)
-    assert_close(hessian, manifold.projection(x, slope), 1e-7)
+    plus, minus = (acceleration(combine(1.0, v, sign, gradient(0.0))) for sign in (1.0, -1.0))
+    christoffel = combine(-0.25, plus, 0.25, minus)
+    assert_close(hessian, combine(1.0, manifold.projection(x, slope), 1.0, christoffel), 1e-7)
 
 
 def test_hessian_gives_the_third_order_expansion(single):

@@ -8,15 +8,20 @@ import numpy as np
 
 from manifolds import (
     QR,
+    Cayley,
     CholeskyQR,
     Euclidean,
+    Exponential,
     GeneralizedStiefel,
     Grassmann,
+    Oblique,
     Polar,
     Product,
+    Rotations,
     SketchedGramPreconditioner,
     Sphere,
     Stiefel,
+    SymmetricPositiveDefinite,
 )
 from manifolds.manifold import Manifold
 from tests.arrays import Kind, entry, leaves, spd, to_float64, tree
@@ -56,13 +61,19 @@ def _sketch(kind):
 
 @dataclass(frozen=True)
 class Member:
-    """A manifold of the zoo, its dimension by the books, and what is known in closed form."""
+    """A manifold of the zoo, its dimension by the books, and what is known in closed form.
+
+    ``cone``: the positive definite matrices, where multiples of a point are points. ``longest``: length of the longest
+    step whose end is representable in float32.
+    """
 
     build: Callable[[Kind], Manifold]
     dim: int
     has_exp: bool = False
     flat: bool = False
     quotient: bool = False
+    cone: bool = False
+    longest: float = 30.0
 
 
 ZOO = {
@@ -70,12 +81,32 @@ ZOO = {
     "euclidean-matrix": Member(lambda kind: Euclidean(3, 2), 6, has_exp=True, flat=True),
     "sphere": Member(lambda kind: Sphere(5), 4, has_exp=True),
     "sphere-of-matrices": Member(lambda kind: Sphere(3, 2), 5, has_exp=True),
-    "stiefel-cholesky-qr": Member(lambda kind: Stiefel(6, 3, retraction=CholeskyQR()), 12),
-    "stiefel-qr": Member(lambda kind: Stiefel(6, 3, retraction=QR()), 12),
-    "stiefel-polar": Member(lambda kind: Stiefel(6, 3, retraction=Polar()), 12),
-    "stiefel-square": Member(lambda kind: Stiefel(3, 3), 3),
+    "sphere-exponential": Member(lambda kind: Sphere(4, retraction=Exponential()), 3, has_exp=True),
+    "oblique": Member(lambda kind: Oblique(4, 3), 9, has_exp=True),
+    "oblique-exponential": Member(lambda kind: Oblique(3, 2, Exponential()), 4, has_exp=True),
+    "stiefel-cholesky-qr": Member(lambda kind: Stiefel(6, 3, retraction=CholeskyQR()), 12, has_exp=True),
+    "stiefel-qr": Member(lambda kind: Stiefel(6, 3, retraction=QR()), 12, has_exp=True),
+    "stiefel-polar": Member(lambda kind: Stiefel(6, 3, retraction=Polar()), 12, has_exp=True),
+    "stiefel-cayley": Member(lambda kind: Stiefel(6, 3, retraction=Cayley()), 12, has_exp=True),
+    "stiefel-exponential": Member(lambda kind: Stiefel(6, 2, retraction=Exponential()), 9, has_exp=True),
+    "stiefel-square": Member(lambda kind: Stiefel(3, 3), 3, has_exp=True),
+    "canonical": Member(lambda kind: Stiefel(6, 3, metric="canonical"), 12, has_exp=True),
+    "canonical-cayley": Member(lambda kind: Stiefel(7, 2, "canonical", Cayley()), 11, has_exp=True),
+    "canonical-exponential": Member(lambda kind: Stiefel(6, 2, "canonical", Exponential()), 9, has_exp=True),
+    "canonical-almost-square": Member(lambda kind: Stiefel(4, 3, "canonical"), 6, has_exp=True),
+    "canonical-one-column": Member(lambda kind: Stiefel(4, 1, "canonical"), 3, has_exp=True),
+    "rotations": Member(lambda kind: Rotations(3), 3, has_exp=True),
+    "rotations-polar": Member(lambda kind: Rotations(4, Polar()), 6, has_exp=True),
+    "rotations-cayley": Member(lambda kind: Rotations(4, Cayley()), 6, has_exp=True),
+    "rotations-exponential": Member(lambda kind: Rotations(3, Exponential()), 3, has_exp=True),
+    "positive-definite": Member(lambda kind: SymmetricPositiveDefinite(3), 6, has_exp=True, cone=True),
+    "positive-definite-exponential": Member(
+        lambda kind: SymmetricPositiveDefinite(3, Exponential()), 6, has_exp=True, cone=True, longest=3.0
+    ),
     "grassmann": Member(lambda kind: Grassmann(6, 2), 8, has_exp=True, quotient=True),
     "grassmann-polar": Member(lambda kind: Grassmann(5, 3, retraction=Polar()), 6, has_exp=True, quotient=True),
+    "grassmann-cayley": Member(lambda kind: Grassmann(6, 2, Cayley()), 8, has_exp=True, quotient=True),
+    "grassmann-exponential": Member(lambda kind: Grassmann(6, 2, Exponential()), 8, has_exp=True, quotient=True),
     "generalized-identity": Member(lambda kind: GeneralizedStiefel(_b(kind), P), GENERALIZED_DIM),
     "generalized-exact": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _b(kind)), GENERALIZED_DIM),
     "generalized-dense": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind)), GENERALIZED_DIM),
@@ -93,6 +124,9 @@ ZOO = {
     "generalized-polar": Member(
         lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind), Polar()), GENERALIZED_DIM
     ),
+    "generalized-cayley": Member(
+        lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind), Cayley()), GENERALIZED_DIM
+    ),
     "generalized-one-column": Member(lambda kind: GeneralizedStiefel(_b(kind), 1, _unrelated(kind)), N - 1),
     "product": Member(
         lambda kind: Product(
@@ -103,7 +137,13 @@ ZOO = {
     "product-nested": Member(
         lambda kind: Product(pair=Product(Stiefel(4, 2), Sphere(3)), subspace=Grassmann(5, 2)),
         5 + 2 + 6,
+        has_exp=True,
         quotient=True,
+    ),
+    "product-of-curved-metrics": Member(
+        lambda kind: Product(frame=Stiefel(5, 2, "canonical"), shape=SymmetricPositiveDefinite(2), turn=Rotations(3)),
+        7 + 3 + 3,
+        has_exp=True,
     ),
     "product-with-distance": Member(
         lambda kind: Product(direction=Sphere(4), subspace=Grassmann(5, 2), shift=Euclidean(2, 2)),
@@ -142,6 +182,13 @@ class Case:
 
     def ambient(self, x):
         return tree(lambda leaf: self.kind(self.rng.standard_normal(tuple(leaf.shape))), x)
+
+    def normal(self, x):
+        """Vector that is not tangent: x, or a skew-symmetric matrix at a positive definite one."""
+        if not self.member.cone:
+            return x
+        a = self.ambient(x)
+        return a - a.mT
 
     def numbers(self):
         """A batch of numbers in (1/4, 3/4)."""
