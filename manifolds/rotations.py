@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ class Rotations(OrthonormalFrames):
 
     @property
     def typical_dist(self) -> float:
-        return 3.141592653589793 * float(self.n) ** 0.5
+        return math.pi * float(self.n) ** 0.5
 
     def at(self, point: Array) -> RotationsGeometry:
         self.require_shape(point, "point")

@@ -26,7 +26,7 @@ from manifolds.objective import as_objective
 from manifolds.operators import operator_kind, operator_product, require_square_operator
 from manifolds.orthonormal_frames import OrthonormalFrames
 from manifolds.probes import require_symmetric
-from manifolds.retractions import CholeskyQR
+from manifolds.retractions import CholeskyQR, Orthonormalization
 from manifolds.sphere import Sphere
 from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, quadratic_value_and_slope
 from rankopt.solvers.parameters import require_at_least
@@ -227,7 +227,7 @@ def _line_retraction(manifold: ArrayManifold) -> Any:
     """Retraction of the manifold if it brings a line back by a normalizer of its Gram matrix, else None."""
     if isinstance(manifold, OrthonormalFrames):
         retraction = manifold.default_retraction
-        return retraction if hasattr(retraction, "normalizer_and_derivative") else None
+        return retraction if isinstance(retraction, Orthonormalization) else None
     # On a sphere of single columns, (x + t v) / norm(x + t v) is Cholesky-QR.
     return CholeskyQR() if isinstance(manifold, Sphere) and manifold.shape[1:] in ((), (1,)) else None
 

@@ -12,11 +12,14 @@ from manifolds import (
     GaussianSketch,
     GeneralizedStiefel,
     Grassmann,
+    Oblique,
     Polar,
     Product,
     RankDeficientError,
+    Rotations,
     Sphere,
     Stiefel,
+    SymmetricPositiveDefinite,
     check_gradient,
     check_hessian,
     check_manifold,
@@ -41,6 +44,7 @@ def generalized(B=EYE, preconditioner=None):
 
 
 ROWS = np.ones((6, 3))
+POSITIVE = SymmetricPositiveDefinite(2)
 SPHERE, STIEFEL, PRODUCT = Sphere(3), Stiefel(N, P), Product(a=Sphere(3), b=Stiefel(N, P))
 
 CALLS = {
@@ -153,6 +157,68 @@ CALLS = {
         lambda: Grassmann(N, P).log(FRAME, EYE[:, P : 2 * P]),
         ValueError,
         "other is orthogonal to the point",
+    ),
+    "logarithm of NaN": (lambda: STIEFEL.log(FRAME, np.nan * FRAME), ValueError, "other contains NaN or infinity"),
+    "logarithm of the opposite frame": (
+        lambda: STIEFEL.log(FRAME, -FRAME),
+        ValueError,
+        "the logarithm in the Euclidean metric did not converge: other is too far from the point",
+    ),
+    "logarithm of the opposite frame, canonical": (
+        lambda: Stiefel(N, P, "canonical").log(FRAME, -FRAME),
+        ValueError,
+        "the logarithm in the canonical metric did not converge: other is too far from the point",
+    ),
+    "distance between components": (
+        lambda: Stiefel(2, 2).dist(np.eye(2), np.diag([1.0, -1.0])),
+        ValueError,
+        "other lies in the other component of the manifold",
+    ),
+    "logarithm of a half turn": (
+        lambda: Rotations(2).log(np.eye(2), -np.eye(2)),
+        ValueError,
+        "other is turned from the point by the angle pi",
+    ),
+    "logarithm of opposite columns": (
+        lambda: Oblique(3, 2).log(np.eye(3, 2), -np.eye(3, 2)),
+        ValueError,
+        "other is opposite to the point",
+    ),
+    "exponential of a generalized frame": (
+        lambda: generalized().exp(FRAME, FRAME),
+        NotImplementedError,
+        "has no closed-form exponential; use retraction",
+    ),
+    # rotations, oblique and positive definite matrices
+    "nearest rotation of rank one": (
+        lambda: Rotations(3).nearest_point(np.ones((3, 3))),
+        RankDeficientError,
+        "columns cannot be orthonormalised",
+    ),
+    "nearest unit columns of a zero column": (
+        lambda: Oblique(3, 2).nearest_point(np.array([[1.0, 0.0]] * 3)),
+        ValueError,
+        r"point is zero or not finite in some column, so no point of Oblique\(3, 2\) is nearest to it",
+    ),
+    "nearest positive definite matrix of a negative one": (
+        lambda: POSITIVE.nearest_point(-np.eye(2)),
+        ValueError,
+        "point has no positive eigenvalue",
+    ),
+    "metric at an indefinite matrix": (
+        lambda: POSITIVE.norm(np.diag([1.0, -1.0]), np.eye(2)),
+        ValueError,
+        r"point is not positive definite; start from manifold.nearest_point\(x\)",
+    ),
+    "distance to an indefinite matrix": (
+        lambda: POSITIVE.dist(np.eye(2), np.diag([1.0, -1.0])),
+        ValueError,
+        "other is not positive definite, so it is at no finite distance",
+    ),
+    "positive definite point of another shape": (
+        lambda: POSITIVE.at(np.eye(3)),
+        ValueError,
+        r"point has shape \(3, 3\), but SymmetricPositiveDefinite\(2\) needs \(2, 2\)",
     ),
     # sketches
     "rows are a list": (lambda: CountSketch(4).apply([[1.0]]), ValueError, r"rows must be a matrix of shape \(b, d\)"),

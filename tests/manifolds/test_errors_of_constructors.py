@@ -8,17 +8,22 @@ from scipy.sparse.linalg import aslinearoperator
 
 from manifolds import (
     QR,
+    Cayley,
     CholeskyPreconditioner,
     CountSketch,
     DiagonalPreconditioner,
     Euclidean,
+    Exponential,
     GaussianSketch,
     GeneralizedStiefel,
     Grassmann,
+    Oblique,
     Product,
+    Rotations,
     SketchedGramPreconditioner,
     Sphere,
     Stiefel,
+    SymmetricPositiveDefinite,
     TriangularPreconditioner,
 )
 
@@ -85,6 +90,63 @@ CONSTRUCTORS = {
         lambda: generalized(retraction=np.linalg.qr),
         TypeError,
         "retraction must be a value such as",
+    ),
+    "exponential without one": (
+        lambda: generalized(retraction=Exponential()),
+        ValueError,
+        r"retraction Exponential\(\) cannot be used on GeneralizedStiefel; it has no closed-form exponential: use "
+        r"CholeskyQR\(\), QR\(\), Polar\(\) or Cayley\(\)",
+    ),
+    "retraction of frames on a sphere": (
+        lambda: Sphere(3, retraction=QR()),
+        ValueError,
+        r"retraction QR\(\) cannot be used on Sphere; use None, .* or Exponential\(\)",
+    ),
+    "Cayley on unit columns": (
+        lambda: Oblique(3, 2, Cayley()),
+        ValueError,
+        r"retraction Cayley\(\) cannot be used on Oblique; use None, .* or Exponential\(\)",
+    ),
+    "Cayley on positive definite matrices": (
+        lambda: SymmetricPositiveDefinite(3, Cayley()),
+        ValueError,
+        r"retraction Cayley\(\) cannot be used on SymmetricPositiveDefinite; use None, .* or Exponential\(\)",
+    ),
+    "retraction is a word, sphere": (
+        lambda: Sphere(3, retraction="exp"),
+        TypeError,
+        "retraction must be a value such as",
+    ),
+    "retraction is a word, rotations": (lambda: Rotations(3, "qr"), TypeError, "retraction must be a value such as"),
+    "retraction is a number": (lambda: Rotations(3, 3), TypeError, "retraction must be a value such as"),
+    "retraction is a class, positive definite": (
+        lambda: SymmetricPositiveDefinite(3, Exponential),
+        TypeError,
+        "retraction must be a value such as",
+    ),
+    # rotations, oblique and positive definite matrices
+    "rotations of order zero": (lambda: Rotations(0), ValueError, "dimensions of a manifold must be positive"),
+    "order is a float": (lambda: Rotations(2.0), TypeError, "dimensions of a manifold must be integers, got 2.0"),
+    "positive definite of order zero": (
+        lambda: SymmetricPositiveDefinite(0),
+        ValueError,
+        "dimensions of a manifold must be positive",
+    ),
+    "order is a tuple": (
+        lambda: SymmetricPositiveDefinite((2, 2)),
+        TypeError,
+        "dimensions of a manifold must be integers",
+    ),
+    "unit columns of one coordinate": (
+        lambda: Oblique(1, 3),
+        ValueError,
+        "an oblique manifold needs columns of at least two coordinates, got n = 1",
+    ),
+    "no unit columns": (lambda: Oblique(3, 0), ValueError, "dimensions of a manifold must be positive"),
+    "metric is a number": (
+        lambda: Stiefel(5, 2, 1),
+        ValueError,
+        "metric must be 'euclidean' or 'canonical', got 1",
     ),
     # B
     "B is a list": (lambda: generalized(EYE.tolist()), TypeError, "B must be an array, a sparse matrix or an object"),

@@ -102,6 +102,70 @@ def test_solve_lyapunov(kind, batch):
     assert_close(linalg.solve_lyapunov(*eigen, rhs), expected, 1000 * kind.eps)
 
 
+def rotation(angles, seed=0):
+    """Rotation by given angles in random planes, and its principal logarithm."""
+    q = np.linalg.qr(normal(2 * len(angles), 2 * len(angles), seed=seed))[0]
+    logarithm = scipy.linalg.block_diag(*([[0.0, -angle], [angle, 0.0]] for angle in angles))
+    turn = scipy.linalg.block_diag(*([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]] for a in angles))
+    return q @ turn @ q.T, q @ logarithm @ q.T
+
+
+@BATCHES
+@pytest.mark.parametrize("angle", [0.0, 1e-8, 0.04, 0.3, 3.0, 20.0])
+def test_expm_of_skew_matrices(kind, batch, angle):
+    """A closed form for every size of the matrix: 100 rounding units times the angle."""
+    exact = stack(lambda seed: np.stack(rotation([angle, 0.7 * angle, 0.1 * angle], seed)), (*batch,) or (1,))
+    turns, logarithms = (exact[..., i, :, :].reshape(*batch, 6, 6) for i in (0, 1))
+    result = linalg.expm(kind(logarithms))
+    assert kind_of(result) == kind
+    assert_close(result, turns, 100 * kind.eps * max(1.0, angle))
+
+
+def test_expm_of_any_matrix():
+    for scale in (1e-3, 1.0, 10.0):
+        a = scale * normal(5, 5)
+        assert_close(linalg.expm(a), scipy.linalg.expm(a), 1e-12)
+    nilpotent = np.array([[0.0, 3.0], [0.0, 0.0]])
+    assert_close(linalg.expm(nilpotent), [[1.0, 3.0], [0.0, 1.0]], 1e-15)
+    assert not np.isfinite(linalg.expm(np.full((2, 2), np.nan))).any()
+
+
+@BATCHES
+@pytest.mark.parametrize("angles", [[1e-6, 0.0], [0.5, 1.0], [2.9, 0.1], [3.1, -3.0]], ids=str)
+def test_log_rotation(kind, batch, angles):
+    """The angles come back, with an error of about a rounding unit even near pi."""
+    exact = stack(lambda seed: np.stack(rotation(angles, seed)), (*batch,) or (1,))
+    turns, logarithms = (exact[..., i, :, :].reshape(*batch, 4, 4) for i in (0, 1))
+    result = linalg.log_rotation(kind(turns))
+    assert kind_of(result) == kind
+    assert_close(result, logarithms, 300 * kind.eps, scale=1)
+    np.testing.assert_array_equal(to_float64(result), -to_float64(result.mT))
+
+
+def test_log_rotation_of_a_half_turn_is_refused(kind):
+    for v in (np.diag([-1.0, -1.0, 1.0]), np.diag([1.0, -1.0]), np.stack([np.eye(2), -np.eye(2)])):
+        with pytest.raises(ValueError, match="a rotation by the angle pi has no unique logarithm"):
+            linalg.log_rotation(kind(v))
+
+
+@BATCHES
+def test_symmetric_function(kind, batch):
+    a, values = rounded(kind, stack(lambda seed: spd(4, 10.0, seed), batch))
+    exp = np.exp if kind.library == "numpy" else torch.exp
+    assert_close(linalg.symmetric_function(exp, a), each(scipy.linalg.expm, values), 1000 * kind.eps)
+
+
+@BATCHES
+@pytest.mark.parametrize("with_b", [False, True])
+def test_newton_schulz_step_squares_the_defect(batch, with_b):
+    b = spd(6, 10.0, 0) if with_b else np.eye(6)
+    y = stack(lambda seed: np.linalg.qr(normal(6, 3, seed=seed))[0] + 1e-4 * normal(6, 3, seed=seed + 9), batch)
+    y = np.linalg.solve(scipy.linalg.sqrtm(b), y)
+    step = linalg.newton_schulz_step(y, b @ y if with_b else None)
+    before, after = (np.abs(z.mT @ b @ z - np.eye(3)).max() for z in (y, step))
+    assert after < 10 * before**2
+
+
 @BATCHES
 def test_on_columns(kind, batch):
     matrix, values = rounded(kind, normal(3, 5))
@@ -143,6 +207,7 @@ def test_small_helpers(kind):
     assert linalg.largest_absolute(a) == np.abs(values).max()
     assert linalg.largest_absolute(a * float("nan")) == float("inf")
     assert_close(linalg.symmetric_part(a), (values + values.T) / 2, kind.eps)
+    assert_close(linalg.skew_part(a), (values - values.T) / 2, kind.eps)
     np.testing.assert_array_equal(to_float64(linalg.identity(3, a)), np.eye(3))
     assert kind_of(linalg.identity(3, a)) == kind
     np.testing.assert_array_equal(linalg.to_numpy(a), values.astype(kind.dtype))

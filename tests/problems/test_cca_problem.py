@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from manifolds import CountSketch, Polar, SketchedGramPreconditioner, check_gradient, check_hessian
+from manifolds import Cayley, CountSketch, Polar, SketchedGramPreconditioner, check_gradient, check_hessian
 from problems import CCAProblem, CovarianceMatrices, Covariances, PairedViews
 from rankopt import ConjugateGradient, GradientDescent, GradientNorm, MaxIterations, PolakRibiere, Status, minimize
 from tests.arrays import Kind, kind_of, to_float64
@@ -217,6 +217,7 @@ DATA = PairedViews(X, Y)
         (lambda: CCAProblem(DATA, 2, weights=[1.0, 0.0]), ValueError, r"weights must be 2 positive numbers"),
         (lambda: CCAProblem(DATA, 2, weights=[np.nan, 1.0]), ValueError, r"weights must be 2 positive numbers"),
         (lambda: CCAProblem(DATA, 2, retraction="qr"), TypeError, r"retraction must be a value such as CholeskyQR"),
+        (lambda: CCAProblem(DATA, 2, retraction=Cayley()), TypeError, r"CholeskyQR\(\) or Polar\(\), got Cayley\(\)"),
         (lambda: CCAProblem(DATA, 2, preconditioners=None), TypeError, r"preconditioners must be a pair"),
         (lambda: CCAProblem(DATA, 2, preconditioners=(None,)), TypeError, r"preconditioners must be a pair"),
         (

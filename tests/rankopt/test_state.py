@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from manifolds import QR, CholeskyQR, Euclidean, GeneralizedStiefel, Grassmann, Polar, Product, Sphere, Stiefel
+from manifolds import (
+    QR,
+    Cayley,
+    CholeskyQR,
+    Euclidean,
+    Exponential,
+    GeneralizedStiefel,
+    Grassmann,
+    Oblique,
+    Polar,
+    Product,
+    Sphere,
+    Stiefel,
+)
 from manifolds.objective import as_objective
 from rankopt import ObjectiveProblem
 
@@ -22,6 +35,12 @@ def manifolds():
         yield Grassmann(N, P, retraction=retraction)
         yield GeneralizedStiefel(B, P, retraction=retraction)
         yield GeneralizedStiefel(B, P, preconditioner=M, retraction=retraction)
+    for retraction in (Cayley(), Exponential()):
+        yield Stiefel(N, P, retraction=retraction)
+        yield Stiefel(N, P, "canonical", retraction)
+        yield Grassmann(N, P, retraction=retraction)
+    yield GeneralizedStiefel(B, P, preconditioner=M, retraction=Cayley())
+    yield Oblique(N, P)
     yield Sphere(N, P)
     yield Euclidean(N, P)
 
