@@ -15,7 +15,7 @@ from manifolds.preconditioners import (
 )
 from manifolds.product import Product
 from manifolds.retractions import QR, CholeskyQR, Polar, RankDeficientError, Retraction
-from manifolds.sketching import CountSketch, GaussianSketch, Sketch
+from manifolds.sketching import CountSketch, GaussianSketch, Sketch, SparseSignSketch
 from manifolds.sphere import Sphere
 from manifolds.stiefel import Stiefel
 from manifolds.subspace.rank_rules import ConstantRank, EnergyRank, RankRule
@@ -29,11 +29,13 @@ from manifolds.subspace.update_rules import (
     RiemannianStep,
     UpdateRule,
 )
+from manifolds.transform_sketches import BlockTransformSketch, FourierSketch, HadamardSketch
 from manifolds.verdict import Verdict
 
 __all__ = [
     "QR",
     "ArrayManifold",
+    "BlockTransformSketch",
     "CholeskyPreconditioner",
     "CholeskyQR",
     "ConstantRank",
@@ -43,10 +45,12 @@ __all__ = [
     "EnergyRank",
     "Euclidean",
     "ExactSVD",
+    "FourierSketch",
     "GaussianSketch",
     "GeneralizedStiefel",
     "GeodesicStep",
     "Grassmann",
+    "HadamardSketch",
     "IdentityPreconditioner",
     "LocalGeometry",
     "Manifold",
@@ -62,6 +66,7 @@ __all__ = [
     "RiemannianStep",
     "Sketch",
     "SketchedGramPreconditioner",
+    "SparseSignSketch",
     "Sphere",
     "Stiefel",
     "SubspaceChange",

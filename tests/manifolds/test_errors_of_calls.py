@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from manifolds import (
@@ -12,6 +13,7 @@ from manifolds import (
     GaussianSketch,
     GeneralizedStiefel,
     Grassmann,
+    HadamardSketch,
     Polar,
     Product,
     RankDeficientError,
@@ -161,6 +163,21 @@ CALLS = {
         lambda: CountSketch(4).apply(np.ones((3, 2), dtype=int)),
         TypeError,
         "rows must have a real floating dtype",
+    ),
+    "sparse rows of integers": (
+        lambda: CountSketch(4).apply(scipy.sparse.eye_array(3, dtype=int)),
+        TypeError,
+        "rows must have a real floating dtype",
+    ),
+    "sparse rows for a transform": (
+        lambda: HadamardSketch(4).apply(scipy.sparse.eye_array(3)),
+        TypeError,
+        "rows must be a numpy array or a torch tensor, since HadamardSketch would fill a sparse matrix, .* SparseSign",
+    ),
+    "out of another dtype than sparse rows": (
+        lambda: GaussianSketch(4).apply(scipy.sparse.eye_array(3, dtype="float32"), out=np.zeros((4, 3))),
+        TypeError,
+        "out and rows must agree in library, dtype and device",
     ),
     "first row is negative": (
         lambda: CountSketch(4).apply(ROWS, first_row=-1),

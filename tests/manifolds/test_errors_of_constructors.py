@@ -12,11 +12,14 @@ from manifolds import (
     CountSketch,
     DiagonalPreconditioner,
     Euclidean,
+    FourierSketch,
     GaussianSketch,
     GeneralizedStiefel,
     Grassmann,
+    HadamardSketch,
     Product,
     SketchedGramPreconditioner,
+    SparseSignSketch,
     Sphere,
     Stiefel,
     TriangularPreconditioner,
@@ -326,6 +329,33 @@ CONSTRUCTORS = {
     # sketches
     "size is zero": (lambda: CountSketch(0), ValueError, "size must be at least 1, got 0"),
     "size is a float": (lambda: GaussianSketch(4.0), TypeError, "size must be an integer, got 4.0"),
+    "no nonzeros": (lambda: SparseSignSketch(4, nonzeros=0), ValueError, "nonzeros must be at least 1, got 0"),
+    "more nonzeros than rows": (
+        lambda: SparseSignSketch(4, nonzeros=5),
+        ValueError,
+        "nonzeros must be at most size = 4, got 5",
+    ),
+    "nonzeros are a float": (
+        lambda: SparseSignSketch(4, nonzeros=2.0),
+        TypeError,
+        "nonzeros must be an integer, got 2.0",
+    ),
+    "blocks shorter than the result": (
+        lambda: FourierSketch(4, block_rows=3),
+        ValueError,
+        "block_rows must be at least size = 4, since that many of its rows are kept, got 3",
+    ),
+    "blocks that are no power of two": (
+        lambda: HadamardSketch(4, block_rows=12),
+        ValueError,
+        "block_rows must be a power of two for the Hadamard transform, got 12; FourierSketch takes any length",
+    ),
+    "block length is a float": (
+        lambda: HadamardSketch(4, block_rows=16.0),
+        TypeError,
+        r"block_rows must be an integer, got 16\.0",
+    ),
+    "size of a transform is zero": (lambda: HadamardSketch(0), ValueError, "size must be at least 1, got 0"),
     "seed is negative": (lambda: CountSketch(4, -1), ValueError, "seed must be at least 0, got -1"),
     "seed is a generator": (
         lambda: GaussianSketch(4, np.random.default_rng(0)),
