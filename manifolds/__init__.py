@@ -2,13 +2,18 @@
 
 from manifolds.checks import check_gradient, check_hessian, check_manifold, check_retraction
 from manifolds.euclidean import Euclidean
+from manifolds.extreme_eigenvalues import ExtremeEigenvalues, extreme_eigenvalues
 from manifolds.generalized_stiefel import GeneralizedStiefel
+from manifolds.gram import GramOperator
 from manifolds.grassmann import Grassmann
 from manifolds.manifold import ArrayManifold, LocalGeometry, Manifold, RetractionCurve
+from manifolds.nystrom import NystromApproximation, NystromPreconditioner, randomized_nystrom
+from manifolds.preconditioner_choice import PreconditionerChoice, gram_preconditioner
 from manifolds.preconditioners import (
     CholeskyPreconditioner,
     DiagonalPreconditioner,
     IdentityPreconditioner,
+    LowRankPreconditioner,
     Preconditioner,
     SketchedGramPreconditioner,
     TriangularPreconditioner,
@@ -45,17 +50,23 @@ __all__ = [
     "EnergyRank",
     "Euclidean",
     "ExactSVD",
+    "ExtremeEigenvalues",
     "FourierSketch",
     "GaussianSketch",
     "GeneralizedStiefel",
     "GeodesicStep",
+    "GramOperator",
     "Grassmann",
     "HadamardSketch",
     "IdentityPreconditioner",
     "LocalGeometry",
+    "LowRankPreconditioner",
     "Manifold",
+    "NystromApproximation",
+    "NystromPreconditioner",
     "Polar",
     "Preconditioner",
+    "PreconditionerChoice",
     "Product",
     "RandomBasis",
     "RandomizedRange",
@@ -78,4 +89,7 @@ __all__ = [
     "check_hessian",
     "check_manifold",
     "check_retraction",
+    "extreme_eigenvalues",
+    "gram_preconditioner",
+    "randomized_nystrom",
 ]

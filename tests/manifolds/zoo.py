@@ -12,6 +12,7 @@ from manifolds import (
     Euclidean,
     GeneralizedStiefel,
     Grassmann,
+    NystromPreconditioner,
     Polar,
     Product,
     SketchedGramPreconditioner,
@@ -87,6 +88,10 @@ ZOO = {
     ),
     "generalized-sketched": Member(
         lambda kind: GeneralizedStiefel(_b(kind), P, SketchedGramPreconditioner(_sketch(kind), ridge=0.1)),
+        GENERALIZED_DIM,
+    ),
+    "generalized-nystrom": Member(
+        lambda kind: GeneralizedStiefel(_b(kind), P, NystromPreconditioner(_unrelated(kind), 3, ridge=0.1, rng=0)),
         GENERALIZED_DIM,
     ),
     "generalized-qr": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind), QR()), GENERALIZED_DIM),
