@@ -2,14 +2,19 @@
 
 from manifolds.checks import check_gradient, check_hessian, check_manifold, check_retraction
 from manifolds.euclidean import Euclidean
+from manifolds.extreme_eigenvalues import ExtremeEigenvalues, extreme_eigenvalues
 from manifolds.generalized_stiefel import GeneralizedStiefel
+from manifolds.gram import GramOperator
 from manifolds.grassmann import Grassmann
 from manifolds.manifold import ArrayManifold, LocalGeometry, Manifold, RetractionCurve
+from manifolds.nystrom import NystromApproximation, NystromPreconditioner, randomized_nystrom
 from manifolds.oblique import Oblique
+from manifolds.preconditioner_choice import PreconditionerChoice, gram_preconditioner
 from manifolds.preconditioners import (
     CholeskyPreconditioner,
     DiagonalPreconditioner,
     IdentityPreconditioner,
+    LowRankPreconditioner,
     Preconditioner,
     SketchedGramPreconditioner,
     TriangularPreconditioner,
@@ -26,7 +31,7 @@ from manifolds.retractions import (
     Retraction,
 )
 from manifolds.rotations import Rotations
-from manifolds.sketching import CountSketch, GaussianSketch, Sketch
+from manifolds.sketching import CountSketch, GaussianSketch, Sketch, SparseSignSketch
 from manifolds.sphere import Sphere
 from manifolds.stiefel import Stiefel
 from manifolds.subspace.rank_rules import ConstantRank, EnergyRank, RankRule
@@ -41,11 +46,13 @@ from manifolds.subspace.update_rules import (
     UpdateRule,
 )
 from manifolds.symmetric_positive_definite import SymmetricPositiveDefinite
+from manifolds.transform_sketches import BlockTransformSketch, FourierSketch, HadamardSketch
 from manifolds.verdict import Verdict
 
 __all__ = [
     "QR",
     "ArrayManifold",
+    "BlockTransformSketch",
     "Cayley",
     "CholeskyPreconditioner",
     "CholeskyQR",
@@ -57,17 +64,25 @@ __all__ = [
     "Euclidean",
     "ExactSVD",
     "Exponential",
+    "ExtremeEigenvalues",
+    "FourierSketch",
     "GaussianSketch",
     "GeneralizedStiefel",
     "GeodesicStep",
+    "GramOperator",
     "Grassmann",
+    "HadamardSketch",
     "IdentityPreconditioner",
     "LocalGeometry",
+    "LowRankPreconditioner",
     "Manifold",
+    "NystromApproximation",
+    "NystromPreconditioner",
     "Oblique",
     "Orthonormalization",
     "Polar",
     "Preconditioner",
+    "PreconditionerChoice",
     "Product",
     "RandomBasis",
     "RandomizedRange",
@@ -79,6 +94,7 @@ __all__ = [
     "Rotations",
     "Sketch",
     "SketchedGramPreconditioner",
+    "SparseSignSketch",
     "Sphere",
     "Stiefel",
     "SubspaceChange",
@@ -91,4 +107,7 @@ __all__ = [
     "check_hessian",
     "check_manifold",
     "check_retraction",
+    "extreme_eigenvalues",
+    "gram_preconditioner",
+    "randomized_nystrom",
 ]

@@ -48,6 +48,12 @@ def is_array(value: object) -> bool:
     return is_numpy_array(value) or is_torch_array(value)
 
 
+def is_scipy_sparse(value: object) -> bool:
+    """Whether the value is a scipy sparse matrix or array."""
+    # Without importing scipy.sparse for whoever has no such matrix.
+    return type(value).__module__.startswith("scipy.sparse") and hasattr(value, "tocsr")
+
+
 def kind(array: Array) -> tuple[str, str, str]:
     """Library, dtype and device of an array, as words that can be compared and shown."""
     if is_torch_array(array):
@@ -388,13 +394,20 @@ def to_numpy(array: Array) -> np.ndarray:
     return array.detach().cpu().numpy() if is_torch_array(array) else np.asarray(array)
 
 
-def add_signed_rows(out: Array, rows: Array, targets: np.ndarray, signs: np.ndarray) -> Array:
-    """Add ``signs[i] * rows[i]`` to ``out[targets[i]]`` for every i, in place, and return ``out``."""
+def add_signed_rows(out: Array, rows: Array, targets: np.ndarray, weights: np.ndarray) -> Array:
+    """Add ``weights[i, k] * rows[i]`` to ``out[targets[i, k]]`` for every i and k, in place, and return ``out``.
+
+    The rows may be a scipy sparse matrix; the targets of one row are distinct.
+    """
     if is_torch_array(rows):
-        index = namespace(rows).asarray(targets, device=rows.device)
-        return out.index_add_(0, index, convert(signs, rows)[:, None] * rows)
+        for index, weight in zip(targets.T, weights.T, strict=True):
+            index = namespace(rows).asarray(np.ascontiguousarray(index), device=rows.device)
+            out.index_add_(0, index, convert(weight, rows)[:, None] * rows)
+        return out
     from scipy.sparse import csc_array
 
-    pointers = np.arange(len(targets) + 1)
-    out += csc_array((signs.astype(rows.dtype), targets, pointers), shape=(out.shape[0], len(targets))) @ rows
+    pointers = np.arange(len(targets) + 1) * targets.shape[1]
+    sketch = csc_array((weights.ravel().astype(rows.dtype), targets.ravel(), pointers), (out.shape[0], len(targets)))
+    product = sketch @ rows
+    out += product if is_array(product) else product.toarray()
     return out

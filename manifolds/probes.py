@@ -37,7 +37,7 @@ def require_symmetric_positive(name: str, product: Callable[[Array], Array], n: 
         Kind of the vectors it takes.
     """
     x = standard_normal(0, (n, min(n, 6)), like)
-    _require(name, x.mT @ _image(name, product, x), norm(x) ** 2)
+    _require(name, x.mT @ checked_image(name, product, x), norm(x) ** 2)
 
 
 def require_positive_matrix(name: str, matrix: Array) -> None:
@@ -59,10 +59,11 @@ def require_positive_matrix(name: str, matrix: Array) -> None:
 def require_symmetric(name: str, product: Callable[[Array], Array], n: int, like: Array) -> None:
     """Raise a ValueError if an operator on R^n is not finite or not symmetric on random vectors, by one product."""
     x = standard_normal(0, (n, min(n, 6)), like)
-    _require_symmetric(name, x.mT @ _image(name, product, x), norm(x) ** 2)
+    require_symmetric_gram(name, x.mT @ checked_image(name, product, x), norm(x) ** 2)
 
 
-def _image(name: str, product: Callable[[Array], Array], x: Array) -> Array:
+def checked_image(name: str, product: Callable[[Array], Array], x: Array) -> Array:
+    """Product of an operator with a matrix, once its shape, kind and finiteness are checked."""
     try:
         image = product(x)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -79,7 +80,8 @@ def _image(name: str, product: Callable[[Array], Array], x: Array) -> Array:
     return image
 
 
-def _require_symmetric(name: str, gram: Array, scale: Array) -> None:
+def require_symmetric_gram(name: str, gram: Array, scale: Array) -> None:
+    """Raise a ValueError unless X^T B X is symmetric to rounding, ``scale`` being the squared size of X."""
     size = float(norm(gram))
     asymmetry = float(norm(gram - gram.mT)) / 2
     if asymmetry > machine_epsilon(gram) ** 0.5 * max(size, float(scale) * machine_epsilon(gram)):
@@ -90,7 +92,7 @@ def _require_symmetric(name: str, gram: Array, scale: Array) -> None:
 
 
 def _require(name: str, gram: Array, scale: Array) -> None:
-    _require_symmetric(name, gram, scale)
+    require_symmetric_gram(name, gram, scale)
     if cholesky(symmetric_part(gram)) is None:
         raise ValueError(
             f"{name} must be positive definite, but x^T {name} x is not positive for some vectors x; "

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from manifolds.fast_transforms import cosine_columns, cosine_transform
 from manifolds.linalg import (
     Array,
     expand,
     identity,
     inner_product,
-    is_torch_array,
     is_transposed_view,
     machine_epsilon,
     namespace,
@@ -305,39 +305,6 @@ def geodesic_step(basis: Array, matrix: Array, step: float) -> Array:
     direction = expand(xp.cos(theta) - 1, 2) * (basis @ v) + expand(xp.sin(theta), 2) * u
     # One QR per step holds back the drift off orthonormality.
     return xp.linalg.qr(basis + direction @ v.mT)[0]
-
-
-def cosine_transform(matrix: Array) -> Array:
-    """Orthonormal discrete cosine transform (type II) of every column, by one FFT of the same length."""
-    xp = namespace(matrix)
-    m = matrix.shape[-2]
-    reordered = xp.concat([matrix[..., ::2, :], xp.flip(matrix[..., 1::2, :], axis=-2)], axis=-2)
-    spectrum = xp.fft.fft(reordered, axis=-2)
-    frequencies = _arange(m, matrix)
-    angle = frequencies[:, None] * (math.pi / (2 * m))
-    turned = xp.cos(angle) * xp.real(spectrum) + xp.sin(angle) * xp.imag(spectrum)
-    return turned * _cosine_scale(frequencies, m)[:, None]
-
-
-def cosine_columns(m: int, frequencies: Array, like: Array) -> Array:
-    """Columns of the orthonormal cosine basis of R^m, one for each frequency: c_k cos(pi (2i + 1) k / (2m))."""
-    xp = namespace(like)
-    rows = xp.astype(_arange(m, like), frequencies.dtype)
-    # The product of integers is reduced by the period first: beyond 2^24 single precision could not hold it.
-    phase = ((2 * rows[:, None] + 1) * frequencies[..., None, :]) % (4 * m)
-    columns = xp.cos(xp.astype(phase, like.dtype) * (math.pi / (2 * m)))
-    return columns * _cosine_scale(xp.astype(frequencies, like.dtype), m)[..., None, :]
-
-
-def _cosine_scale(frequencies: Array, m: int) -> Array:
-    xp = namespace(frequencies)
-    constant, wave = math.sqrt(1 / m), math.sqrt(2 / m)
-    return xp.where(frequencies == 0, constant * xp.ones_like(frequencies), wave * xp.ones_like(frequencies))
-
-
-def _arange(m: int, like: Array) -> Array:
-    device = {"device": like.device} if is_torch_array(like) else {}
-    return namespace(like).arange(m, dtype=like.dtype, **device)
 
 
 def _require_number(value: object, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from manifolds import (
@@ -11,7 +12,10 @@ from manifolds import (
     Euclidean,
     GaussianSketch,
     GeneralizedStiefel,
+    GramOperator,
     Grassmann,
+    HadamardSketch,
+    IdentityPreconditioner,
     Oblique,
     Polar,
     Product,
@@ -24,6 +28,9 @@ from manifolds import (
     check_hessian,
     check_manifold,
     check_retraction,
+    extreme_eigenvalues,
+    gram_preconditioner,
+    randomized_nystrom,
 )
 
 N, P = 5, 2
@@ -228,6 +235,21 @@ CALLS = {
         TypeError,
         "rows must have a real floating dtype",
     ),
+    "sparse rows of integers": (
+        lambda: CountSketch(4).apply(scipy.sparse.eye_array(3, dtype=int)),
+        TypeError,
+        "rows must have a real floating dtype",
+    ),
+    "sparse rows for a transform": (
+        lambda: HadamardSketch(4).apply(scipy.sparse.eye_array(3)),
+        TypeError,
+        "rows must be a numpy array or a torch tensor, since HadamardSketch would fill a sparse matrix, .* SparseSign",
+    ),
+    "out of another dtype than sparse rows": (
+        lambda: GaussianSketch(4).apply(scipy.sparse.eye_array(3, dtype="float32"), out=np.zeros((4, 3))),
+        TypeError,
+        "out and rows must agree in library, dtype and device",
+    ),
     "first row is negative": (
         lambda: CountSketch(4).apply(ROWS, first_row=-1),
         ValueError,
@@ -252,6 +274,63 @@ CALLS = {
         lambda: GaussianSketch(4).apply(ROWS, out=torch.zeros(4, 3, dtype=torch.float64)),
         TypeError,
         "out and rows must agree in library, dtype and device",
+    ),
+    # choice of a preconditioner
+    "preconditioner of data": (
+        lambda: gram_preconditioner(ROWS),
+        ValueError,
+        r"gram must be a square matrix, got shape \(6, 3\); for the Gram matrix of data X, pass GramOperator\(X\)",
+    ),
+    "preconditioner with a negative ridge": (
+        lambda: gram_preconditioner(EYE, -1),
+        ValueError,
+        "ridge must be finite and not negative, got -1",
+    ),
+    "preconditioner of size zero": (lambda: gram_preconditioner(EYE, size=0), ValueError, "size must be at least 1"),
+    "preconditioner of a rank that is a float": (
+        lambda: gram_preconditioner(EYE, rank=2.0),
+        TypeError,
+        "rank must be an integer, got 2.0",
+    ),
+    "preconditioner with a generator": (
+        lambda: gram_preconditioner(EYE, seed=np.random.default_rng(0)),
+        TypeError,
+        "seed must be an integer",
+    ),
+    "preconditioner of dependent columns": (
+        lambda: gram_preconditioner(GramOperator(ROWS)),
+        ValueError,
+        "rank deficient, so M is singular; use a ridge",
+    ),
+    "Nystrom approximation of too high a rank": (
+        lambda: randomized_nystrom(EYE, 6),
+        ValueError,
+        "rank must be at most the order 5 of gram, got 6",
+    ),
+    "extreme eigenvalues without steps": (
+        lambda: extreme_eigenvalues(EYE, IdentityPreconditioner(), steps=0),
+        ValueError,
+        "steps must be at least 1, got 0",
+    ),
+    "extreme eigenvalues of a list": (
+        lambda: extreme_eigenvalues([[1.0]], IdentityPreconditioner()),
+        TypeError,
+        "B must be an array, a sparse matrix, a GramOperator or an object with shape and @, got list",
+    ),
+    "extreme eigenvalues of a negative matrix": (
+        lambda: extreme_eigenvalues(-EYE, IdentityPreconditioner(), rng=0),
+        ValueError,
+        "B must be positive definite",
+    ),
+    "extreme eigenvalues with a negative preconditioner": (
+        lambda: extreme_eigenvalues(EYE, Solver(lambda v: -v), rng=0),
+        ValueError,
+        "preconditioner must be positive definite",
+    ),
+    "extreme eigenvalues with a matrix": (
+        lambda: extreme_eigenvalues(EYE, EYE),
+        TypeError,
+        r"preconditioner must be an object with solve\(v\) = M\^\{-1\} v, got ndarray",
     ),
     # inner products
     "metric without apply": (

@@ -264,19 +264,20 @@ def test_torch_generator_draws_on_its_own():
 
 def test_add_signed_rows(kind):
     rows, values = rounded(kind, normal(6, 3))
-    targets, signs = np.array([0, 2, 0, 1, 2, 2]), np.array([1.0, -1.0, -1.0, 1.0, 1.0, -1.0])
+    targets = np.array([[0, 1], [2, 0], [0, 3], [1, 2], [2, 1], [2, 3]])
+    weights = np.array([[1.0, -1.0], [-1.0, 1.0], [-0.5, 1.0], [1.0, 1.0], [1.0, 2.0], [-1.0, 1.0]])
     out = kind(np.ones((4, 3)))
     expected = np.ones((4, 3))
-    for row, target, sign in zip(values, targets, signs, strict=True):
-        expected[target] += sign * row
-    result = linalg.add_signed_rows(out, rows, targets, signs)
+    for i, k in np.ndindex(targets.shape):
+        expected[targets[i, k]] += weights[i, k] * values[i]
+    result = linalg.add_signed_rows(out, rows, targets, weights)
     assert result is out
     assert_close(out, expected, 10 * kind.eps)
 
 
 def test_add_signed_rows_of_a_fortran_ordered_block():
     rows = np.asfortranarray(normal(6, 3))
-    out = linalg.add_signed_rows(np.zeros((2, 3)), rows, np.array([0, 1, 0, 1, 0, 1]), np.ones(6))
+    out = linalg.add_signed_rows(np.zeros((2, 3)), rows, np.array([[0, 1, 0, 1, 0, 1]]).T, np.ones((6, 1)))
     np.testing.assert_allclose(out, np.stack([rows[::2].sum(axis=0), rows[1::2].sum(axis=0)]))
 
 

@@ -9,6 +9,8 @@ from manifolds import (
     DiagonalPreconditioner,
     GaussianSketch,
     IdentityPreconditioner,
+    LowRankPreconditioner,
+    NystromPreconditioner,
     Preconditioner,
     SketchedGramPreconditioner,
     TriangularPreconditioner,
@@ -35,6 +37,15 @@ PRECONDITIONERS = {
         TALL[:3].T @ TALL[:3] + 0.7 * np.eye(N),
     ),
 }
+DIRECTIONS = np.linalg.qr(np.random.default_rng(5).standard_normal((N, 3)))[0]
+PRECONDITIONERS["low-rank"] = (
+    lambda kind: LowRankPreconditioner(kind(DIRECTIONS), kind([7.0, 3.0, 0.2]), complement=0.5),
+    DIRECTIONS @ np.diag([6.5, 2.5, -0.3]) @ DIRECTIONS.T + 0.5 * np.eye(N),
+)
+PRECONDITIONERS["nystrom-of-full-rank"] = (
+    lambda kind: NystromPreconditioner(kind(spd(N, 50.0, 3)), N, ridge=0.3, rng=0),
+    spd(N, 50.0, 3) + 0.3 * np.eye(N),
+)
 every_preconditioner = pytest.mark.parametrize("name", PRECONDITIONERS)
 batches = pytest.mark.parametrize("batch", [(), (3,), (2, 3)], ids=str)
 

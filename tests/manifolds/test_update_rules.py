@@ -22,9 +22,10 @@ from manifolds import (
     RiemannianStep,
     SubspaceTracker,
 )
+from manifolds.fast_transforms import cosine_columns, cosine_transform
 from manifolds.linalg import squared_norm
 from manifolds.subspace.directions import extended, principal_axes, randomized_range
-from manifolds.subspace.update_rules import cosine_columns, cosine_transform, geodesic_step, preconditioned_step
+from manifolds.subspace.update_rules import geodesic_step, preconditioned_step
 from tests.arrays import KINDS, Kind, assert_close, kind_of, to_float64
 from tests.manifolds.spectra import (
     assert_orthonormal,

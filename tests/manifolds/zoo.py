@@ -14,6 +14,7 @@ from manifolds import (
     Exponential,
     GeneralizedStiefel,
     Grassmann,
+    NystromPreconditioner,
     Oblique,
     Polar,
     Product,
@@ -118,6 +119,10 @@ ZOO = {
     ),
     "generalized-sketched": Member(
         lambda kind: GeneralizedStiefel(_b(kind), P, SketchedGramPreconditioner(_sketch(kind), ridge=0.1)),
+        GENERALIZED_DIM,
+    ),
+    "generalized-nystrom": Member(
+        lambda kind: GeneralizedStiefel(_b(kind), P, NystromPreconditioner(_unrelated(kind), 3, ridge=0.1, rng=0)),
         GENERALIZED_DIM,
     ),
     "generalized-qr": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind), QR()), GENERALIZED_DIM),
