@@ -20,6 +20,7 @@ from rankopt.solvers.conjugate_gradient import (
     PolakRibiere,
 )
 from rankopt.solvers.gradient_descent import BarzilaiBorwein, GradientDescent, GrowingStep, StepRule
+from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.line_search import Armijo, LineSearch, Wolfe
 from rankopt.solvers.method import Context, Method, Step
 from rankopt.solvers.stopping import (
@@ -36,6 +37,7 @@ from rankopt.solvers.stopping import (
     StoppingCriterion,
     TargetCost,
 )
+from rankopt.solvers.trust_region import TrustRegion
 from rankopt.state import Curve, ObjectiveProblem, Problem, State
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "LBFGS",
     "AdaRankGrad",
     "AllOf",
     "AnyOf",
@@ -138,6 +141,7 @@ __all__ = [
     "StoppingCriterion",
     "SubspaceOptimizer",
     "TargetCost",
+    "TrustRegion",
     "VarianceTransport",
     "Wolfe",
     "adarankgrad_step",
