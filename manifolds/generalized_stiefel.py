@@ -20,6 +20,7 @@ from manifolds.linalg import (
     symmetric_part,
 )
 from manifolds.operators import operator_kind, operator_product, require_square_operator
+from manifolds.manifold import LocalGeometry
 from manifolds.orthonormal_frames import FrameGeometry, OrthonormalFrames
 from manifolds.preconditioners import as_preconditioner
 from manifolds.probes import require_positive_matrix, require_symmetric_positive
@@ -145,10 +146,17 @@ class GeneralizedStiefelGeometry(FrameGeometry):
 
     def inner_product(self, u: Array, v: Array) -> Array:
         """<U, V> = tr(U^T M V)."""
+        return inner_product(u, self.covector(v))
+
+    def covector(self, tangent_vector: Array) -> Array:
+        """M V, the array whose traces tr((M V)^T U) are inner products."""
         preconditioner = self.manifold.preconditioner
         if not hasattr(preconditioner, "apply"):
-            raise TypeError(f"{type(preconditioner).__name__} has solve but no apply, which inner products need")
-        return inner_product(u, preconditioner.apply(v))
+            raise TypeError(
+                f"{type(preconditioner).__name__} has solve but no apply, which inner products need; give it "
+                "apply(v) = M v"
+            )
+        return preconditioner.apply(tangent_vector)
 
     def projection(self, vector: Array) -> Array:
         """P(A) = A - W S, S = lyap(C, 2 sym((B X)^T A))."""
@@ -163,6 +171,33 @@ class GeneralizedStiefelGeometry(FrameGeometry):
         solved = self.manifold.preconditioner.solve(euclidean_gradient)
         return solved - self.normal_basis @ self.multiplier(euclidean_gradient)
 
+    def gradient_covector(self, euclidean_gradient: Array) -> Array:
+        """M grad = grad f - B X S, with neither a solve nor a product with M."""
+        return euclidean_gradient - self.gram_point @ self.multiplier(euclidean_gradient)
+
+    def hessian_covector(
+        self,
+        euclidean_gradient: Array,
+        euclidean_hessian: Array,
+        tangent_vector: Array,
+        gram_tangent: Array | None = None,
+    ) -> Array:
+        """D^2 f(X)[V] - B V S with the gradient's S, which is M Hess f(X)[V] on tangent vectors; B V may be given."""
+        gram_tangent = self.manifold.gram_product(tangent_vector) if gram_tangent is None else gram_tangent
+        return euclidean_hessian - gram_tangent @ self.multiplier(euclidean_gradient)
+
+    def pairing(self, covector: Array, tangent_vector: Array) -> Array:
+        """Trace tr(C^T V), without M."""
+        return inner_product(covector, tangent_vector)
+
+    def representative(self, covector: Array) -> Array:
+        """P( M^{-1} C ), one solve: a covector is represented as a Euclidean gradient is."""
+        return self.riemannian_gradient(covector)
+
+    def covector_from(self, origin: LocalGeometry, covector: Array) -> Array:
+        """The array itself: tr(V^T M U) = tr((M V)^T P(U)) for tangent U here, since P is self-adjoint in M."""
+        return covector
+
     def riemannian_hessian(
         self,
         euclidean_gradient: Array,
@@ -171,8 +206,7 @@ class GeneralizedStiefelGeometry(FrameGeometry):
         gram_tangent: Array | None = None,
     ) -> Array:
         """Hess f(X)[V] = P( M^{-1} ( D^2 f(X)[V] - B V S ) ) with the gradient's S; B V may be handed over."""
-        gram_tangent = self.manifold.gram_product(tangent_vector) if gram_tangent is None else gram_tangent
-        covector = euclidean_hessian - gram_tangent @ self.multiplier(euclidean_gradient)
+        covector = self.hessian_covector(euclidean_gradient, euclidean_hessian, tangent_vector, gram_tangent)
         return self.projection(self.manifold.preconditioner.solve(covector))
 
     def second_order_retraction(self, tangent_vector: Array) -> Array:

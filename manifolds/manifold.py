@@ -110,6 +110,36 @@ class LocalGeometry(ABC):
         """
         return self.manifold.zero_vector(self.point)
 
+    def covector(self, tangent_vector: Point) -> Point:
+        """Covector w -> <v, w>_x of a tangent vector v.
+
+        A covector is a linear form on the tangent space, kept in whatever form costs least: as the tangent vector that
+        represents it, as here, or, where inner products of arbitrary vectors are expensive, as an ambient array that is
+        paired with tangent vectors by tr(c^T w). Second-order methods work on covectors, so that they need the metric's
+        inverse only.
+        """
+        return tangent_vector
+
+    def gradient_covector(self, euclidean_gradient: Point) -> Point:
+        """Covector w -> Df(x)[w] of the gradient."""
+        return self.covector(self.riemannian_gradient(euclidean_gradient))
+
+    def hessian_covector(self, euclidean_gradient: Point, euclidean_hessian: Point, tangent_vector: Point) -> Point:
+        """Covector w -> <Hess f(x)[v], w>_x."""
+        return self.covector(self.riemannian_hessian(euclidean_gradient, euclidean_hessian, tangent_vector))
+
+    def pairing(self, covector: Point, tangent_vector: Point) -> Array:
+        """Value of a covector at a tangent vector, of the batch's shape."""
+        return self.inner_product(covector, tangent_vector)
+
+    def representative(self, covector: Point) -> Point:
+        """Riesz representative of a covector: the tangent vector v with <v, w>_x = c(w) for all tangent w."""
+        return covector
+
+    def covector_from(self, origin: LocalGeometry, covector: Point) -> Point:
+        """Transport of a covector at ``origin`` to here: that of the tangent vector which represents it."""
+        return self.transport_from(origin, covector)
+
     def exp(self, tangent_vector: Point) -> Point:
         """Exponential map, where it is known in closed form."""
         return self.geodesic(tangent_vector).point(1.0)

@@ -65,12 +65,15 @@ class Objective(ABC):
         Whether gradient and Hessian are Riemannian already.
     hessian : callable or None
         ``(x, v) -> Hessian product``, where one is given.
+    has_hessian : bool
+        Whether evaluations have Hessian products, given or by automatic differentiation.
     """
 
     riemannian = False
 
     def __init__(self, hessian: Callable[[Point, Point], Point] | None = None) -> None:
         self.hessian = hessian
+        self.has_hessian = hessian is not None
         self.nfev = self.ngev = self.nhev = 0
 
     @abstractmethod
@@ -187,7 +190,7 @@ class _AutogradObjective(Objective):
 
     def __init__(self, cost: Any, hessian: Any) -> None:
         super().__init__(hessian)
-        self.cost = cost
+        self.cost, self.has_hessian = cost, True
 
     def at(self, point: Point) -> Evaluation:
         return _AutogradEvaluation(self, point)

@@ -163,6 +163,31 @@ class ProductGeometry(LocalGeometry):
     def geodesic_acceleration(self, tangent_vector: Point) -> Point:
         return self._each(lambda geometry, v: geometry.geodesic_acceleration(v), tangent_vector)
 
+    def covector(self, tangent_vector: Point) -> Point:
+        return self._each(lambda geometry, v: geometry.covector(v), tangent_vector)
+
+    def gradient_covector(self, euclidean_gradient: Point) -> Point:
+        return self._each(lambda geometry, e: geometry.gradient_covector(e), euclidean_gradient)
+
+    def hessian_covector(self, euclidean_gradient: Point, euclidean_hessian: Point, tangent_vector: Point) -> Point:
+        return self._each(
+            lambda geometry, e, h, v: geometry.hessian_covector(e, h, v),
+            euclidean_gradient,
+            euclidean_hessian,
+            tangent_vector,
+        )
+
+    def pairing(self, covector: Point, tangent_vector: Point) -> Array:
+        """Sum of the factors' pairings."""
+        return sum(self._each(lambda geometry, c, v: geometry.pairing(c, v), covector, tangent_vector))
+
+    def representative(self, covector: Point) -> Point:
+        return self._each(lambda geometry, c: geometry.representative(c), covector)
+
+    def covector_from(self, origin: LocalGeometry, covector: Point) -> Point:
+        assert isinstance(origin, ProductGeometry)
+        return self._each(lambda here, there, c: here.covector_from(there, c), origin.geometries, covector)
+
     def exp(self, tangent_vector: Point) -> Point:
         return self._each(lambda geometry, v: geometry.exp(v), tangent_vector)
 

@@ -13,6 +13,7 @@ products with its direction, and its line search is p x p algebra.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from manifolds.generalized_stiefel import GeneralizedStiefel
@@ -83,6 +84,7 @@ class CCAProblem(Problem):
     """
 
     cheap_trials = True
+    has_hessian = True
 
     def __init__(
         self,
@@ -198,15 +200,23 @@ class CCAState(State):
     def derivative(self, tangent_vector: Point) -> float:
         return float(self.problem.manifold.euclidean_inner_product(self.euclidean_gradient, tangent_vector))
 
+    @cached_property
+    def gradient_covector(self) -> Point:
+        return self.geometry.gradient_covector(self.euclidean_gradient)
+
     def hessian_product(self, tangent_vector: Point) -> Point:
         """Riemannian Hessian product, by one pass."""
+        return self.geometry.representative(self.hessian_covector(tangent_vector))
+
+    def hessian_covector(self, tangent_vector: Point) -> Point:
+        """Covector of the Hessian product, by one pass."""
         self.problem._nhev += 1
         weights, data = self.problem.weights, self.problem.data
         products = data.products(*tangent_vector)
         pair = self.problem.manifold.point_type
         euclidean = pair(-products.xy * weights, -products.yx * weights)
         return pair(*(
-            geometry.riemannian_hessian(gradient, hessian, v, gram_tangent=gram)
+            geometry.hessian_covector(gradient, hessian, v, gram_tangent=gram)
             for geometry, gradient, hessian, v, gram in zip(
                 self.geometry.geometries, self.euclidean_gradient, euclidean, tangent_vector, (products.xx,
                 products.yy), strict=True

@@ -21,6 +21,7 @@ from rankopt.solvers.conjugate_gradient import (
     PolakRibiere,
 )
 from rankopt.solvers.gradient_descent import BarzilaiBorwein, GradientDescent, GrowingStep, StepRule
+from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.line_search import Armijo, LineSearch, Wolfe
 from rankopt.solvers.method import Context, Method, Step
 from rankopt.solvers.stopping import (
@@ -37,6 +38,7 @@ from rankopt.solvers.stopping import (
     StoppingCriterion,
     TargetCost,
 )
+from rankopt.solvers.trust_region import TrustRegion
 from rankopt.state import Curve, ObjectiveProblem, Problem, State
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "LBFGS",
     "AdaRankGrad",
     "AllOf",
     "AnyOf",
@@ -141,6 +144,7 @@ __all__ = [
     "StoppingCriterion",
     "SubspaceOptimizer",
     "TargetCost",
+    "TrustRegion",
     "VarianceTransport",
     "Wolfe",
     "adarankgrad_step",

@@ -15,11 +15,18 @@ from manifolds.objective import as_objective
 from rankopt.quadratic import QuadraticObjective
 from rankopt.solvers.conjugate_gradient import ConjugateGradient
 from rankopt.solvers.gradient_descent import GradientDescent
+from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.method import Context, Method
 from rankopt.solvers.stopping import CostChange, GradientNorm, MaxIterations, Progress, Status, StoppingCriterion
+from rankopt.solvers.trust_region import TrustRegion
 from rankopt.state import ObjectiveProblem, Problem, State
 
-_METHODS: dict[str, type[Method[Any]]] = {"conjugate-gradient": ConjugateGradient, "gradient-descent": GradientDescent}
+_METHODS: dict[str, type[Method[Any]]] = {
+    "conjugate-gradient": ConjugateGradient,
+    "gradient-descent": GradientDescent,
+    "lbfgs": LBFGS,
+    "trust-region": TrustRegion,
+}
 
 
 def minimize(
@@ -48,12 +55,15 @@ def minimize(
     manifold : Manifold
     x0 : point, optional
         Start point. One that is off the manifold by at most one percent is projected; a random one when left out.
-    method : {"conjugate-gradient", "gradient-descent"} or Method, optional
-        A name, or a configured value such as ``ConjugateGradient(beta=HagerZhang())``. Conjugate gradients by default.
+    method : {"trust-region", "lbfgs", "conjugate-gradient", "gradient-descent"} or Method, optional
+        A name, or a configured value such as ``ConjugateGradient(beta=HagerZhang())``. By default a trust region where
+        Hessian products are to be had (``hessian`` is given, autograd differentiates the cost, or the objective has
+        ``hessian_product``), else conjugate gradients, as on problems whose line search is nearly free.
     gradient : callable or True, optional
         ``x -> Euclidean gradient``.
     hessian : callable, optional
-        ``(x, v) -> Euclidean Hessian product``; the methods of first order do not use it.
+        ``(x, v) -> Euclidean Hessian product``, which trust regions use; without it they take differences of
+        gradients, or what autograd gives.
     preconditioner : callable, optional
         ``(x, v) -> tangent vector``: an approximate inverse of the Hessian, positive definite in the metric.
     stopping : StoppingCriterion, optional
@@ -93,7 +103,7 @@ def minimize(
     (-9.0, 'CONVERGED_GRADIENT')
     """
     problem = _as_problem(objective, manifold, gradient, hessian)
-    solver = _as_method(method)
+    solver = _as_method(method, problem)
     if preconditioner is not None and not callable(preconditioner):
         raise TypeError(
             f"preconditioner must be a callable (x, v) -> tangent vector, got {type(preconditioner).__name__}"
@@ -124,9 +134,10 @@ def _as_problem(objective: Any, manifold: Manifold, gradient: Any, hessian: Any)
     return objective
 
 
-def _as_method(method: str | Method[Any] | None) -> Method[Any]:
+def _as_method(method: str | Method[Any] | None, problem: Problem) -> Method[Any]:
     if method is None:
-        return ConjugateGradient()
+        # Where trials cost next to nothing, a step costs one product, and so does every Hessian product.
+        return TrustRegion() if problem.has_hessian and not problem.cheap_trials else ConjugateGradient()
     if isinstance(method, Method):
         return method
     if not isinstance(method, str):

@@ -42,8 +42,11 @@ class State(ABC):
 
     @lazy_property
     def squared_gradient_norm(self) -> float:
-        """Squared norm of the gradient in the metric, which is Df(x)[grad f(x)]."""
-        return self.derivative(self.gradient)
+        """Squared norm of the gradient in the metric.
+
+        Not as Df(x)[grad f(x)]: there the rounding that is left of the normal component counts with the root.
+        """
+        return float(self.geometry.pairing(self.gradient_covector, self.gradient))
 
     @property
     def gradient_norm(self) -> float:
@@ -53,6 +56,22 @@ class State(ABC):
     @abstractmethod
     def derivative(self, tangent_vector: Point) -> float:
         """Directional derivative Df(x)[v] = <grad f(x), v>_x."""
+
+    def hessian_product(self, tangent_vector: Point) -> Point:
+        """Riemannian Hessian product along a tangent vector, where the problem has one."""
+        raise TypeError(
+            "the problem's states have no hessian_product, which methods of second order need; use a method such as "
+            "LBFGS() or ConjugateGradient()"
+        )
+
+    @lazy_property
+    def gradient_covector(self) -> Point:
+        """Covector w -> <grad f(x), w>_x, as the geometry keeps covectors."""
+        return self.geometry.covector(self.gradient)
+
+    def hessian_covector(self, tangent_vector: Point) -> Point:
+        """Covector w -> <Hess f(x)[v], w>_x, as the geometry keeps covectors."""
+        return self.geometry.covector(self.hessian_product(tangent_vector))
 
     @abstractmethod
     def along(self, tangent_vector: Point) -> Curve:
@@ -83,10 +102,13 @@ class Problem(ABC):
     manifold : Manifold
     cheap_trials : bool
         Whether values and slopes along a curve cost next to nothing, so that the line search may be nearly exact.
+    has_hessian : bool
+        Whether its states have Hessian products, which cost about as much as a gradient.
     """
 
     manifold: Manifold
     cheap_trials = False
+    has_hessian = False
 
     @abstractmethod
     def start(self, point: Point) -> State:
@@ -112,6 +134,7 @@ class ObjectiveProblem(Problem):
 
     def __init__(self, objective: Objective, manifold: Manifold) -> None:
         self.objective, self.manifold = objective, manifold
+        self.has_hessian = objective.has_hessian
 
     def counts(self) -> dict[str, int]:
         return {"nfev": self.objective.nfev, "ngev": self.objective.ngev, "nhev": self.objective.nhev}
@@ -152,6 +175,40 @@ class ObjectiveState(State):
         if self.problem.objective.riemannian:
             return product
         return self.geometry.riemannian_hessian(self.evaluation.gradient, product, tangent_vector)
+
+    @lazy_property
+    def gradient_covector(self) -> Point:
+        return self._gradient_covector(self.geometry, self.evaluation)
+
+    def hessian_covector(self, tangent_vector: Point) -> Point:
+        """Covector of the Hessian product; a difference of gradients where the objective has no Hessian product."""
+        if not self.problem.has_hessian:
+            return self._differenced_hessian_covector(tangent_vector)
+        if self.problem.objective.riemannian:
+            return super().hessian_covector(tangent_vector)
+        product = self.evaluation.hessian_product(tangent_vector)
+        return self.geometry.hessian_covector(self.evaluation.gradient, product, tangent_vector)
+
+    def _differenced_hessian_covector(self, v: Point) -> Point:
+        """(T grad f(y) - grad f(x)) / t with y = R_x(t v) and T the transport to x, at the price of a gradient.
+
+        The error is of first order in t, and rounding counts with 1 / t; so t makes a step of the root of the machine
+        epsilon relative to the point, or to the manifold where the point is nearly zero (Boumal, Riemannian trust
+        regions with finite-difference Hessian approximations are globally convergent, GSI 2015).
+        """
+        manifold, length = self.problem.manifold, _size(self.problem.manifold, v)
+        scale = max(_size(manifold, self.point), 1e-3 * manifold.typical_dist)
+        t = machine_epsilon(self.point) ** 0.5 * scale / length if length > 0 else 1.0
+        point = self.geometry.retraction_curve(v).point(t)
+        there = manifold.at(point)
+        covector = self._gradient_covector(there, self.problem.objective.at(point))
+        moved = self.geometry.covector_from(there, covector)
+        return manifold.linear_combination(1 / t, moved, -1 / t, self.gradient_covector)
+
+    def _gradient_covector(self, geometry: LocalGeometry, evaluation: Evaluation) -> Point:
+        if self.problem.objective.riemannian:
+            return geometry.covector(evaluation.gradient)
+        return geometry.gradient_covector(evaluation.gradient)
 
     def along(self, tangent_vector: Point) -> Curve:
         return ObjectiveCurve(self, tangent_vector)
@@ -207,11 +264,12 @@ def on_manifold(point: Point, manifold: Manifold) -> Point:
     return nearest
 
 
-def precondition(state: State, preconditioner: Any) -> Point:
-    """Preconditioned gradient: the gradient itself without a preconditioner ``(x, v) -> tangent vector``."""
+def precondition(state: State, preconditioner: Any, vector: Point = None) -> Point:
+    """Preconditioned tangent vector, by default the gradient; itself without a ``(x, v) -> tangent vector``."""
+    vector = state.gradient if vector is None else vector
     if preconditioner is None:
-        return state.gradient
-    return require_like(preconditioner(state.point, state.gradient), state.point, "preconditioner")
+        return vector
+    return require_like(preconditioner(state.point, vector), state.point, "preconditioner")
 
 
 def _size(manifold: Manifold, vector: Point) -> float:

@@ -1,0 +1,153 @@
+"""Riemannian trust regions: a quadratic model of the cost, trusted in a ball that grows and shrinks with its merit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from manifolds.linalg import machine_epsilon
+from rankopt.solvers.method import Context, Method, Step
+from rankopt.solvers.parameters import require_at_least
+from rankopt.solvers.truncated_cg import truncated_conjugate_gradient
+from rankopt.state import State, precondition
+
+_MAX_REJECTIONS = 40
+"""Rejections in a row after which no step is found: the radius has then shrunk by 4^-40 at least."""
+
+
+class TrustRegionMemory(NamedTuple):
+    """What a trust region remembers: its radius, the gradient's norm at the start, and the radii's unit."""
+
+    radius: float | None
+    """None before the first step."""
+    first_gradient_norm: float
+    unit: float | None
+    """Length, in the norm that the preconditioner defines, of what has length one in the metric."""
+
+
+@dataclass(frozen=True)
+class TrustRegion(Method[TrustRegionMemory]):
+    """Trust region with truncated conjugate gradients: Newton's method near an optimum, robust far from it.
+
+    A step minimizes the quadratic model of the cost in a ball, is retracted, and is accepted where the cost falls by
+    enough of what the model predicts; else the ball shrinks, which costs one evaluation of the cost and nothing else.
+    A step therefore costs one gradient, its Hessian products, and a cost for each trial. It follows directions of
+    negative curvature, so it leaves saddle points. Where the objective has no Hessian product, differences of gradients
+    stand in for it, one more gradient for each product.
+
+    Parameters
+    ----------
+    kappa, theta : float
+        The model is minimized until its gradient has fallen to a fraction min(kappa, q^theta), where q is the norm of
+        the gradient relative to that at the start: the order of convergence is 1 + theta.
+    acceptance : float
+        Fraction of the predicted decrease, below 1/4, that must be exceeded for a step to be accepted.
+    initial_radius : float, optional
+        In the norm of the metric; an eighth of the manifold's typical distance by default.
+    max_radius : float
+        In the norm of the metric.
+    max_inner : int, optional
+        Limit of Hessian products for each step; twice the manifold's dimension by default.
+    regularization : float
+        Cost differences count as rounding up to this number times ``state.rounding``, 4 machine epsilons of the cost:
+        both the actual and the predicted decrease are raised by it, so that their ratio tends to one where rounding
+        takes over and the run goes on until the gradient itself is at rounding level.
+
+    Notes
+    -----
+    With a preconditioner P the ball is one in the norm of P^{-1}, and both radii are converted at the start point by
+    the ratio of the gradient's norms, norm(g) / <g, P g>^{1/2}. The step size in the history is the norm of the step.
+
+    References
+    ----------
+    Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Algorithms 10 and 11; Absil, Baker,
+    Gallivan, Trust-region methods on Riemannian manifolds, Found. Comput. Math. 7 (2007); Conn, Gould, Toint,
+    Trust-region methods (2000), Section 17.4.2 on rounding; Boumal, GSI 2015, on differenced Hessians.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import minimize
+    >>> d = np.arange(1.0, 6.0)
+    >>> result = minimize(
+    ...     lambda x: d @ x**2, Sphere(5), method=TrustRegion(), gradient=lambda x: 2 * d * x,
+    ...     hessian=lambda x, v: 2 * d * v, rng=0
+    ... )
+    >>> round(result.fun, 12), result.ngev == result.nit + 1
+    (1.0, True)
+    """
+
+    kappa: float = 0.1
+    theta: float = 1.0
+    acceptance: float = 0.1
+    initial_radius: float | None = None
+    max_radius: float = float("inf")
+    max_inner: int | None = None
+    regularization: float = 250.0
+
+    def __post_init__(self) -> None:
+        for name in ("kappa", "theta", "acceptance", "regularization"):
+            require_at_least(name, getattr(self, name), 0)
+        if not 0 < self.kappa < 1:
+            raise ValueError(f"0 < kappa < 1 must hold, got {self.kappa}")
+        if not self.acceptance < 0.25:
+            raise ValueError(f"acceptance must be below 0.25, where the radius shrinks, got {self.acceptance}")
+        if self.initial_radius is not None:
+            require_at_least("initial_radius", self.initial_radius, 0)
+        require_at_least("max_radius", self.max_radius, 0)
+        if not 0 < (self.max_radius if self.initial_radius is None else self.initial_radius) <= self.max_radius:
+            raise ValueError(
+                f"0 < initial_radius <= max_radius must hold, got {self.initial_radius} and {self.max_radius}"
+            )
+        if self.max_inner is not None:
+            require_at_least("max_inner", self.max_inner, 1, whole=True)
+
+    def start(self, state: State, context: Context) -> TrustRegionMemory:
+        return TrustRegionMemory(None, state.gradient_norm, None)
+
+    def step(self, state: State, memory: TrustRegionMemory, context: Context) -> Step[TrustRegionMemory] | None:
+        gradient = precondition(state, context.preconditioner)
+        squared = float(state.geometry.pairing(state.gradient_covector, gradient))
+        if context.preconditioner is not None and squared <= 0 < state.squared_gradient_norm:
+            raise ValueError(
+                f"preconditioner must be positive definite in the metric, but <grad, preconditioner(x, grad)> is "
+                f"{squared:.1e}"
+            )
+        if not squared > 0:
+            return None
+        norm = state.gradient_norm
+        # A radius in the norm of P^{-1} is longer by this factor.
+        unit = norm / squared**0.5 if memory.unit is None else memory.unit
+        if memory.radius is None:
+            radius = state.geometry.manifold.typical_dist / 8 if self.initial_radius is None else self.initial_radius
+            radius = unit * min(radius, self.max_radius)
+        else:
+            radius = memory.radius
+        line = truncated_conjugate_gradient(
+            state,
+            context,
+            gradient,
+            radius,
+            self._tolerance(state, memory),
+            self.max_inner or 2 * state.geometry.manifold.dim,
+        )
+        slack = self.regularization * state.rounding
+        for _ in range(_MAX_REJECTIONS):
+            trial = line.step_within(radius)
+            curve = state.along(trial.vector)
+            value, predicted = curve.value(1.0), trial.decrease + slack
+            ratio = (state.value - value + slack) / predicted if predicted > 0 else -1.0
+            if ratio > self.acceptance:
+                if ratio < 0.25:
+                    radius = 0.25 * trial.norm
+                elif ratio > 0.75 and trial.on_boundary:
+                    radius = min(2 * radius, unit * self.max_radius)
+                return Step(curve.accept(1.0), memory._replace(radius=radius, unit=unit), trial.norm)
+            radius = line.radius_below(trial.norm)
+        return None
+
+    def _tolerance(self, state: State, memory: TrustRegionMemory) -> float:
+        """Fraction to which the model's gradient is reduced, but not below the rounding of the gradient itself."""
+        fraction = state.gradient_norm / memory.first_gradient_norm
+        return max(min(self.kappa, fraction**self.theta), min(machine_epsilon(state.point) / fraction, self.kappa))
