@@ -19,8 +19,8 @@ from manifolds.linalg import (
     solve_lyapunov,
     symmetric_part,
 )
-from manifolds.operators import operator_kind, operator_product, require_square_operator
 from manifolds.manifold import LocalGeometry
+from manifolds.operators import operator_kind, operator_product, require_square_operator
 from manifolds.orthonormal_frames import FrameGeometry, OrthonormalFrames
 from manifolds.preconditioners import as_preconditioner
 from manifolds.probes import require_positive_matrix, require_symmetric_positive

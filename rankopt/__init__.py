@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rankopt import plots
 from rankopt.minimize import minimize
 from rankopt.quadratic import QuadraticObjective, QuadraticProblem
+from rankopt.scipy_function import ScipyFunction, from_scipy
 from rankopt.solvers.conjugate_gradient import (
     BetaRule,
     ConjugateGradient,
@@ -135,6 +136,7 @@ __all__ = [
     "ResetMoments",
     "ResidualRule",
     "ResidualStep",
+    "ScipyFunction",
     "SignResidual",
     "State",
     "Status",
@@ -148,6 +150,7 @@ __all__ = [
     "VarianceTransport",
     "Wolfe",
     "adarankgrad_step",
+    "from_scipy",
     "memory_report",
     "minimize",
     "param_groups",

@@ -259,6 +259,7 @@ class QuadraticProblem(Problem):
     """
 
     cheap_trials = True
+    has_hessian = True
 
     def __init__(self, quadratic: QuadraticObjective, manifold: ArrayManifold, retraction: Any) -> None:
         self.quadratic, self.manifold, self.retraction = quadratic, manifold, retraction
@@ -335,10 +336,19 @@ class QuadraticState(State):
 
     def hessian_product(self, tangent_vector: Array) -> Array:
         """Riemannian Hessian product, by one product with A and one with B."""
-        self.problem._nhev += 1
-        product = self.problem.as_point(self.problem.product(self.problem.as_frame(tangent_vector)))
-        euclidean = self.problem.quadratic.hessian_from(product)
+        euclidean = self._euclidean_hessian(tangent_vector)
         return self.geometry.riemannian_hessian(self.euclidean_gradient, euclidean, tangent_vector)
+
+    def hessian_covector(self, tangent_vector: Array) -> Array:
+        """Covector of the Hessian product, by one product with A and one with B."""
+        euclidean = self._euclidean_hessian(tangent_vector)
+        return self.geometry.hessian_covector(self.euclidean_gradient, euclidean, tangent_vector)
+
+    def _euclidean_hessian(self, tangent_vector: Array) -> Array:
+        problem = self.problem
+        problem._nhev += 1
+        product = problem.product(problem.as_frame(tangent_vector))
+        return problem.quadratic.hessian_from(problem.as_point(product))
 
     def along(self, tangent_vector: Array) -> QuadraticCurve:
         return QuadraticCurve(self, self.problem.as_frame(tangent_vector))

@@ -169,8 +169,9 @@ def test_preconditioner_on_a_manifold_helps_too():
         minimize(lambda x: d @ (x * x), Sphere(15), x0, gradient=lambda x: 2 * d * x, preconditioner=preconditioner)
         for preconditioner in (None, solve)
     )
-    assert plain.fun == pytest.approx(1.0, rel=1e-9)
-    assert helped.fun == pytest.approx(1.0, rel=1e-9)
+    # The gradient's tolerance, 1e-6 of its size at the start, leaves about its square over the gap.
+    assert plain.fun == pytest.approx(1.0, rel=1e-8)
+    assert helped.fun == pytest.approx(1.0, rel=1e-8)
     assert 2 * helped.nit < plain.nit
 
 

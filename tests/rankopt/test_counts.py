@@ -86,16 +86,18 @@ def test_counts_of_cost_and_gradient_together(method, stopping, spd, trace_objec
         assert result.success
 
 
-def test_counts_of_an_object(spd, trace_objective):
+@pytest.mark.parametrize("method", ["conjugate-gradient", "trust-region", None])
+def test_counts_of_an_object(spd, trace_objective, method):
     f = trace_objective(spd(9, 30.0))
 
     class Objective:
         value_and_gradient = Recorded(f.both)
         hessian_product = Recorded(f.hessian)
 
-    result = minimize(Objective(), Stiefel(9, 2), rng=1)
+    result = minimize(Objective(), Stiefel(9, 2), rng=1, method=method)
     assert result.nfev == result.ngev == Objective.value_and_gradient.calls
-    assert result.nhev == Objective.hessian_product.calls == 0
+    assert result.nhev == Objective.hessian_product.calls
+    assert (result.nhev > 0) == (method != "conjugate-gradient")
     assert Objective.value_and_gradient.repeated == 0
 
 
