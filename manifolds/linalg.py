@@ -162,9 +162,8 @@ def identity(p: int, like: Array) -> Array:
 def cholesky(gram: Array) -> Array | None:
     """Upper-triangular R with R^T R = G, or None where G is not numerically positive definite."""
     if _is_torch(gram):
-        xp = namespace(gram)
-        lower, info = xp.linalg.cholesky_ex(gram)
-        return lower.mT if bool(xp.all((info == 0)[..., None, None] & xp.isfinite(lower))) else None
+        lower, info = namespace(gram).linalg.cholesky_ex(gram)
+        return None if bool(info.any()) or not bool(lower.isfinite().all()) else lower.mT
     if gram.ndim == 2 and gram.dtype.char in "fd":
         upper, info = _lapack("potrf", gram.dtype.char)(gram)
         # The squares of a column of R add up to a diagonal entry of G, so they overflow only where G does.
@@ -222,7 +221,7 @@ def inverse_triangular(r: Array) -> Array:
 def half_upper(a: Array) -> Array:
     """Upper triangle with its diagonal halved: the U with U + U^T = A for symmetric A."""
     if _is_torch(a):
-        return a.triu() - 0.5 * namespace(a).diag_embed(a.diagonal(dim1=-2, dim2=-1))
+        return 0.5 * (a.triu() + a.triu(1))
     return a * _upper_halves(a.shape[-1], a.dtype)
 
 
