@@ -5,6 +5,8 @@ below the same tolerance. Cost, gradient and Hessian product are the same opaque
 counted here, from outside; a declared quadratic gets A itself, and its products are counted. In a round every solver
 runs once, in an order drawn anew; ratios are medians of the ratios within a round. Memory is the peak of what numpy
 allocates in the first steps, in a run of its own. geoopt's optimizer has steps of fixed length and stops at a limit.
+pymanopt's trust region is left out on the largest Stiefel manifold, where the Hessian is singular along rotations of
+the basis: it needs thousands of Hessian products at (1000, 10) already.
 """
 
 import argparse
@@ -148,6 +150,7 @@ SOLVERS: dict[str, Callable] = {
 }
 ON_STIEFEL_ONLY = {"geoopt RiemannianAdam", "scipy eigh", "scipy eigsh", "scipy lobpcg"}
 """Solvers that know no Grassmann manifold."""
+TOO_SLOW = {("Stiefel", 5000, TRUST_REGION)}
 
 
 @dataclass
@@ -182,7 +185,9 @@ def row(name: str, runs: dict[str, list[Run]], a: np.ndarray, manifold: str, sta
     gradients = [a @ x - x @ (x.T @ (a @ x)) for x in xs]
     function = own[-1].function
 
-    def ratio(peer: str) -> float:
+    def ratio(peer: str) -> float | None:
+        if peer not in runs:
+            return None
         return statistics.median(run.seconds / other.seconds for run, other in zip(own, runs[peer], strict=True))
 
     return {
@@ -216,7 +221,11 @@ def main() -> None:
         a = (a + a.T) / (2 * n) ** 0.5
         optimum = -float(scipy.linalg.eigh(a, eigvals_only=True, subset_by_index=(n - p, n - 1)).sum())
         for manifold in MANIFOLDS:
-            names = [name for name in SOLVERS if manifold == "Stiefel" or name not in ON_STIEFEL_ONLY]
+            names = [
+                name
+                for name in SOLVERS
+                if (manifold == "Stiefel" or name not in ON_STIEFEL_ONLY) and (manifold, n, name) not in TOO_SLOW
+            ]
             runs: dict[str, list[Run]] = {name: [] for name in names}
             for seed in range(rounds):
                 start = Stiefel(n, p).random_point(rng=seed)

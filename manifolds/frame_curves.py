@@ -21,19 +21,20 @@ class FrameCurve(RetractionCurve):
         self._retraction = retraction
         self._bx = geometry.gram_point
         self._bv = tangent_vector if self._product is None else self._product(tangent_vector)
-        # Y, B Y and T of the latest point: a line search asks for a point and then for the velocity there.
-        self._latest: tuple[Any, Array, Array, Array | None] = (None, tangent_vector, tangent_vector, None)
+        # Y, B Y and T of the latest point: a line search asks for a point and then for the velocity there. Arrays of
+        # several t are not recognized again, since they may have been written to.
+        self._latest: tuple[float | None, Array, Array, Array | None] = (None, tangent_vector, tangent_vector, None)
 
     def point(self, t: Any) -> Array:
         y, by = self._line(t)
         x, normalizer = self._retraction.orthonormalize_with_normalizer(y, by, self._product)
-        self._latest = t, y, by, normalizer
+        self._latest = t if isinstance(t, float) else None, y, by, normalizer
         return x
 
     def velocity(self, t: Any) -> Array:
         """V T + Y T'."""
         latest, y, by, normalizer = self._latest
-        if latest is not t:
+        if latest is None or latest is not t:
             (y, by), normalizer = self._line(t), None
         if normalizer is None:
             normalizer = self._retraction.normalizer(y.mT @ by)

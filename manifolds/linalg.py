@@ -177,9 +177,8 @@ def cholesky(gram: Array) -> Array | None:
     Only one triangle of G is read, so that G need not be symmetric to the last bit.
     """
     if _is_torch(gram):
-        xp = namespace(gram)
-        lower, info = xp.linalg.cholesky_ex(gram)
-        return None if bool(xp.any(info)) or not bool(xp.all(xp.isfinite(lower))) else lower.mT
+        lower, info = namespace(gram).linalg.cholesky_ex(gram)
+        return None if bool(info.any()) or not bool(lower.isfinite().all()) else lower.mT
     if gram.ndim == 2 and gram.dtype.char in "fd":
         upper, info = _lapack("potrf", gram.dtype.char)(gram)
         # The squares of a column of R add up to a diagonal entry of G, so they overflow only where G does.
@@ -240,7 +239,7 @@ def inverse_triangular(r: Array) -> Array:
 def half_upper(a: Array) -> Array:
     """Upper triangle with its diagonal halved: the U with U + U^T = A for symmetric A."""
     if _is_torch(a):
-        return a.triu() - 0.5 * namespace(a).diag_embed(a.diagonal(dim1=-2, dim2=-1))
+        return 0.5 * (a.triu() + a.triu(1))
     return a * _upper_halves(a.shape[-1], a.dtype)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankopt import plots
 from rankopt.minimize import minimize
+from rankopt.minimize_batch import minimize_batch
 from rankopt.quadratic import QuadraticObjective, QuadraticProblem
 from rankopt.scipy_function import ScipyFunction, from_scipy
 from rankopt.solvers.conjugate_gradient import (
@@ -28,6 +29,7 @@ from rankopt.solvers.method import Context, Method, Step
 from rankopt.solvers.stopping import (
     AllOf,
     AnyOf,
+    BatchProgress,
     CostChange,
     GradientNorm,
     MaxEvaluations,
@@ -37,6 +39,7 @@ from rankopt.solvers.stopping import (
     Status,
     StepSize,
     StoppingCriterion,
+    StoppingRule,
     TargetCost,
 )
 from rankopt.solvers.trust_region import TrustRegion
@@ -96,6 +99,7 @@ __all__ = [
     "AnyOf",
     "Armijo",
     "BarzilaiBorwein",
+    "BatchProgress",
     "BetaRule",
     "CompletedTransport",
     "ConjugateGradient",
@@ -144,6 +148,7 @@ __all__ = [
     "StepRule",
     "StepSize",
     "StoppingCriterion",
+    "StoppingRule",
     "SubspaceOptimizer",
     "TargetCost",
     "TrustRegion",
@@ -153,6 +158,7 @@ __all__ = [
     "from_scipy",
     "memory_report",
     "minimize",
+    "minimize_batch",
     "param_groups",
     "plots",
 ]

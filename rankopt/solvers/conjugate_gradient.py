@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from manifolds.manifold import Point
+from rankopt.solvers.elementwise import at_least, between, choose, ratio
 from rankopt.solvers.line_search import LineSearch, Wolfe
 from rankopt.solvers.method import Context, Method, Step
 from rankopt.solvers.parameters import require_at_least, require_instance
@@ -37,7 +38,7 @@ class BetaRule(ABC):
 
     @abstractmethod
     def beta(self, products: GradientProducts) -> float:
-        """Weight of the old direction."""
+        """Weight of the old direction; in a batch, an array of weights from arrays of products."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class PolakRibiere(BetaRule):
     """PR+: beta = max(0, (<g, g> - <T g', g>) / <g', g'>)."""
 
     def beta(self, products: GradientProducts) -> float:
-        return max(0.0, (products.new_new - products.old_new) / products.old_old)
+        return at_least(ratio(products.new_new - products.old_new, products.old_old), 0.0)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class HestenesStiefel(BetaRule):
     """HS+: beta = max(0, (<g, g> - <T g', g>) / (<T d', g> - <d', g'>))."""
 
     def beta(self, products: GradientProducts) -> float:
-        return max(0.0, _ratio(products.new_new - products.old_new, products.direction_new - products.direction_old))
+        return at_least(
+            ratio(products.new_new - products.old_new, products.direction_new - products.direction_old), 0.0
+        )
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class FletcherReeves(BetaRule):
     """FR: beta = <g, g> / <g', g'>."""
 
     def beta(self, products: GradientProducts) -> float:
-        return products.new_new / products.old_old
+        return ratio(products.new_new, products.old_old)
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,7 @@ class HagerZhang(BetaRule):
         along = products.direction_new - products.direction_old
         squared = products.new_new - 2 * products.old_new + products.old_old
         inner = products.new_new - products.old_new
-        return max(0.0, _ratio(inner - 2 * squared * _ratio(products.direction_new, along), along))
-
-
-def _ratio(a: float, b: float) -> float:
-    return a / b if b != 0 else 0.0
+        return at_least(ratio(inner - 2 * squared * ratio(products.direction_new, along), along), 0.0)
 
 
 class ConjugateGradientMemory(NamedTuple):
@@ -169,13 +168,20 @@ class ConjugateGradient(Method[ConjugateGradientMemory]):
             direction_new=new.derivative(transported),
             direction_old=memory.slope,
         )
-        beta = self.beta.beta(products)
-        slope = -new_new + beta * products.direction_new
-        if not slope < -self.restart * new_new:
-            beta, slope = 0.0, -new_new
+        beta, slope, following = self.weight(products, t)
         direction = context.linear_combination(-1.0, gradient, beta, transported)
-        first = _first_trial(t, memory.slope, products.direction_new, slope)
-        return ConjugateGradientMemory(direction, slope, gradient, first)
+        return ConjugateGradientMemory(direction, slope, gradient, following)
+
+    def weight(self, products: GradientProducts, t: float) -> tuple[float, float, float]:
+        """Weight of the old direction, slope of the new one, and the first trial along it after a step t.
+
+        The weight is zero, a restart, where the new direction would not descend.
+        """
+        beta = self.beta.beta(products)
+        slope = -products.new_new + beta * products.direction_new
+        descends = slope < -self.restart * products.new_new
+        beta, slope = choose(descends, beta, 0.0), choose(descends, slope, -products.new_new)
+        return beta, slope, _first_trial(t, products.direction_old, products.direction_new, slope)
 
 
 def _first_trial(t: float, slope: float, slope_at_t: float, next_slope: float) -> float:
@@ -184,7 +190,5 @@ def _first_trial(t: float, slope: float, slope_at_t: float, next_slope: float) -
     It is half-way, in logarithms, between the step that would have been exact, by the straight line through the slopes,
     and the one that promises the decrease t * slope of that step again.
     """
-    if not (slope < 0 and next_slope < 0):
-        return t
-    exact = t / min(max(1.0 - slope_at_t / slope, 0.2), 5.0)
-    return exact * (slope / next_slope) ** 0.5
+    exact = t / between(1.0 - ratio(slope_at_t, slope), 0.2, 5.0)
+    return choose((slope < 0) & (next_slope < 0), exact * abs(ratio(slope, next_slope)) ** 0.5, t)

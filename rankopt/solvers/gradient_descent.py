@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from manifolds.manifold import Point
+from rankopt.solvers.elementwise import between, choose, ratio
 from rankopt.solvers.line_search import Armijo, LineSearch
 from rankopt.solvers.method import Context, Method, Step
 from rankopt.solvers.parameters import require_instance
@@ -18,7 +19,7 @@ class StepRule(ABC):
 
     @abstractmethod
     def next_step(self, step: float, old_old: float, old_new: float, new_new: float, iteration: int) -> float:
-        """First trial, from the last step t and the products <g', g'>, <T g', g> and <g, g>."""
+        """First trial, from the last step t and the products <g', g'>, <T g', g> and <g, g>; arrays in a batch."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class BarzilaiBorwein(StepRule):
 
     def next_step(self, step: float, old_old: float, old_new: float, new_new: float, iteration: int) -> float:
         secant, squared = old_old - old_new, new_new - 2 * old_new + old_old
-        if secant <= 0 or squared <= 0:
-            return min(10 * step, self.longest)
-        following = step * secant / squared if iteration % 2 else step * old_old / secant
-        return min(max(following, self.shortest), self.longest)
+        odd = iteration % 2 == 1
+        following = ratio(step * choose(odd, secant, old_old), choose(odd, squared, secant))
+        following = choose((secant > 0) & (squared > 0), following, 10 * step)
+        return between(following, self.shortest, self.longest)
 
 
 @dataclass(frozen=True)

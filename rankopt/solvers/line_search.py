@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rankopt.solvers.elementwise import between, choose, ratio
 from rankopt.solvers.parameters import require_at_least
 from rankopt.state import Curve, State
 
@@ -76,7 +77,7 @@ class Armijo(LineSearch):
             value = curve.value(t)
             if value <= reference + self.decrease * t * slope + state.rounding:
                 return t
-            t = _safeguard(_quadratic_step(0.0, state.value, slope, t, value), 0.0, t)
+            t = safeguard(quadratic_step(0.0, state.value, slope, t, value), 0.0, t)
             if t < 1e-3 * step and -t * slope < state.rounding:
                 break  # what is left to gain is below rounding; where the gradient is wrong it always is
         return None
@@ -130,31 +131,32 @@ class Wolfe(LineSearch):
             else:
                 high, high_value, high_slope = t, value, trial_slope
             if high == float("inf"):
-                t = min(max(_secant_step(0.0, slope, t, trial_slope), 2.0 * t), 10.0 * t)
+                t = min(max(secant_step(0.0, slope, t, trial_slope), 2.0 * t), 10.0 * t)
             elif high - low <= 1e-12 * high:
                 break
             elif high_slope > 0:
-                t = _safeguard(_secant_step(low, low_slope, high, high_slope), low, high)
+                t = safeguard(secant_step(low, low_slope, high, high_slope), low, high)
             else:
-                t = _safeguard(_quadratic_step(low, low_value, low_slope, high, high_value), low, high)
+                t = safeguard(quadratic_step(low, low_value, low_slope, high, high_value), low, high)
         if best_value < state.value - state.rounding:
             return best
         # A step that moves neither cost nor slope is rounding; where the gradient is wrong there are no others.
         return low if low > 0 and low_slope > 0.9 * slope else None
 
 
-def _quadratic_step(a: float, value_a: float, slope_a: float, b: float, value_b: float) -> float:
+def quadratic_step(a: float, value_a: float, slope_a: float, b: float, value_b: float) -> float:
     """Minimiser of the parabola with a value and a slope at a and a value at b."""
     curvature = value_b - value_a - slope_a * (b - a)
-    return a - 0.5 * slope_a * (b - a) ** 2 / curvature if 0 < curvature < float("inf") else 0.5 * (a + b)
+    convex = (curvature > 0) & (curvature < float("inf"))
+    return choose(convex, a - ratio(0.5 * slope_a * (b - a) ** 2, curvature), 0.5 * (a + b))
 
 
-def _secant_step(a: float, slope_a: float, b: float, slope_b: float) -> float:
+def secant_step(a: float, slope_a: float, b: float, slope_b: float) -> float:
     """Zero of the straight line through two slopes; infinite where they do not fall towards one."""
-    return (a * slope_b - b * slope_a) / (slope_b - slope_a) if slope_b > slope_a else float("inf")
+    return choose(slope_b > slope_a, ratio(a * slope_b - b * slope_a, slope_b - slope_a), float("inf"))
 
 
-def _safeguard(t: float, low: float, high: float) -> float:
+def safeguard(t: float, low: float, high: float) -> float:
     """Step kept to the inner part of an interval, so that the interval shrinks."""
     margin = 0.05 * (high - low)
-    return min(max(t, low + margin), high - margin) if t == t else 0.5 * (low + high)
+    return choose(t == t, between(t, low + margin, high - margin), 0.5 * (low + high))

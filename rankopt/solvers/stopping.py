@@ -6,7 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import reduce
+from typing import Any, ClassVar
 
+from manifolds.linalg import Array, namespace
+from rankopt.solvers.elementwise import choose
 from rankopt.solvers.parameters import require_at_least, require_instance
 
 
@@ -22,6 +26,7 @@ class Status(IntEnum):
     APPROXIMATION_FLOOR = 6
     INTERRUPTED = 7
     USER = 8
+    NOT_FINITE = 9
 
     @property
     def success(self) -> bool:
@@ -44,7 +49,11 @@ _MESSAGES = {
     Status.APPROXIMATION_FLOOR: "The gradient is below the error with which it is known.",
     Status.INTERRUPTED: "Interrupted; this is the best point so far.",
     Status.USER: "Stopped by the callback.",
+    Status.NOT_FINITE: "The cost or its gradient is not finite at the start, or wherever a step was tried from here.",
 }
+
+UNFINISHED = -1
+"""What stands in an array of statuses for a problem that goes on."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,61 @@ class Progress:
         """Number of steps taken."""
         return len(self.history["fun"]) - 1
 
+    def first(self, name: str) -> Any:
+        """Entry of the start point."""
+        return self.history[name][0]
+
+    def latest(self, name: str) -> Any:
+        """Entry of the current point."""
+        return self.history[name][-1]
+
+    def cost_range(self, steps: int) -> Any:
+        """Largest minus smallest cost over so many latest steps; infinite before that many were taken."""
+        if self.iteration < steps:
+            return float("inf")
+        recent = self.history["fun"][-steps - 1 :]
+        return max(recent) - min(recent)
+
+
+@dataclass(frozen=True)
+class BatchProgress(Progress):
+    """What a stopping criterion sees of a batch of problems that take their steps independently.
+
+    Attributes
+    ----------
+    history : mapping of str to array of shape (m,)
+        Latest entries ``fun``, ``grad_norm``, ``step_size``, ``nfev`` and ``ngev`` of every problem; ``time`` is one
+        number.
+    epsilon : float
+        Machine epsilon of the points' dtype.
+    start : mapping of str to array of shape (m,)
+        Entries ``grad_norm`` of the start points.
+    steps : array of shape (m,)
+        Number of steps that each problem has taken.
+    recent_costs : array of shape (m, k)
+        Latest costs of each problem, newest last, the first one repeated where there were fewer.
+    """
+
+    start: Mapping[str, Array]
+    steps: Array
+    recent_costs: Array
+
+    @property
+    def iteration(self) -> Any:
+        """Number of steps that each problem has taken."""
+        return self.steps
+
+    def first(self, name: str) -> Any:
+        return self.start[name]
+
+    def latest(self, name: str) -> Any:
+        return self.history[name]
+
+    def cost_range(self, steps: int) -> Any:
+        xp, recent = namespace(self.steps), self.recent_costs[:, -steps - 1 :]
+        spread = xp.max(recent, axis=1) - xp.min(recent, axis=1)
+        return choose(self.steps < steps, float("inf"), spread)
+
 
 class StoppingCriterion(ABC):
     """A rule that ends a run with a status; combine rules with ``|`` and ``&``."""
@@ -76,11 +140,40 @@ class StoppingCriterion(ABC):
     def check(self, progress: Progress) -> Status | None:
         """Status with which to stop, or None to go on."""
 
+    def check_each(self, progress: BatchProgress) -> Array:
+        """Status of each problem of a batch, -1 where it goes on."""
+        raise TypeError(
+            f"{type(self).__name__} has no check_each, so it cannot stop the problems of a batch one by one; derive it "
+            "from StoppingRule"
+        )
+
+    @property
+    def lookback(self) -> int:
+        """Over how many latest steps the criterion looks."""
+        return 0
+
     def __or__(self, other: StoppingCriterion) -> StoppingCriterion:
         return AnyOf((self, other))
 
     def __and__(self, other: StoppingCriterion) -> StoppingCriterion:
         return AllOf((self, other))
+
+
+class StoppingRule(StoppingCriterion):
+    """A criterion that is one condition with one status, for one problem and for each problem of a batch."""
+
+    status: ClassVar[Status]
+
+    @abstractmethod
+    def is_met(self, progress: Progress) -> Any:
+        """Whether to stop, by ``first``, ``latest``, ``iteration`` and ``cost_range``: a bool, or an array of them."""
+
+    def check(self, progress: Progress) -> Status | None:
+        return self.status if self.is_met(progress) else None
+
+    def check_each(self, progress: BatchProgress) -> Array:
+        met = self.is_met(progress) & (progress.steps >= 0)  # a limit of time is met by all or by none
+        return namespace(met).where(met, int(self.status), UNFINISHED)
 
 
 def _require_criteria(criteria: Sequence[StoppingCriterion]) -> None:
@@ -102,6 +195,14 @@ class AnyOf(StoppingCriterion):
     def check(self, progress: Progress) -> Status | None:
         return next((s for c in self.criteria if (s := c.check(progress)) is not None), None)
 
+    def check_each(self, progress: BatchProgress) -> Array:
+        statuses = [criterion.check_each(progress) for criterion in self.criteria]
+        return reduce(lambda first, second: choose(first == UNFINISHED, second, first), statuses)
+
+    @property
+    def lookback(self) -> int:
+        return max(criterion.lookback for criterion in self.criteria)
+
 
 @dataclass(frozen=True)
 class AllOf(StoppingCriterion):
@@ -116,9 +217,17 @@ class AllOf(StoppingCriterion):
         statuses = [criterion.check(progress) for criterion in self.criteria]
         return None if None in statuses else statuses[0]
 
+    def check_each(self, progress: BatchProgress) -> Array:
+        statuses = [criterion.check_each(progress) for criterion in self.criteria]
+        return reduce(lambda first, second: choose(second == UNFINISHED, second, first), statuses)
+
+    @property
+    def lookback(self) -> int:
+        return max(criterion.lookback for criterion in self.criteria)
+
 
 @dataclass(frozen=True)
-class GradientNorm(StoppingCriterion):
+class GradientNorm(StoppingRule):
     """Stops when the norm of the Riemannian gradient is at most ``absolute + relative * (norm at the start)``.
 
     Parameters
@@ -129,6 +238,7 @@ class GradientNorm(StoppingCriterion):
         that a run that starts at an optimum ends there.
     """
 
+    status = Status.CONVERGED_GRADIENT
     absolute: float | None = None
     relative: float | None = None
 
@@ -137,18 +247,17 @@ class GradientNorm(StoppingCriterion):
             if getattr(self, name) is not None:
                 require_at_least(name, getattr(self, name), 0)
 
-    def check(self, progress: Progress) -> Status | None:
-        norms = progress.history["grad_norm"]
+    def is_met(self, progress: Progress) -> Any:
         if self.absolute is None and self.relative is None:
-            absolute = 10 * progress.epsilon * abs(progress.history["fun"][-1])
+            absolute = 10 * progress.epsilon * abs(progress.latest("fun"))
             relative = 1e-6 if progress.epsilon < 1e-10 else 1e-3
         else:
             absolute, relative = self.absolute or 0.0, self.relative or 0.0
-        return Status.CONVERGED_GRADIENT if norms[-1] <= absolute + relative * norms[0] else None
+        return progress.latest("grad_norm") <= absolute + relative * progress.first("grad_norm")
 
 
 @dataclass(frozen=True)
-class CostChange(StoppingCriterion):
+class CostChange(StoppingRule):
     """Stops when the cost has changed by at most ``tolerance * |cost|`` over the last ``iterations`` steps.
 
     Parameters
@@ -159,6 +268,7 @@ class CostChange(StoppingCriterion):
         Number of steps over which the change is taken.
     """
 
+    status = Status.CONVERGED_COST
     tolerance: float | None = None
     iterations: int = 10
 
@@ -167,57 +277,59 @@ class CostChange(StoppingCriterion):
             require_at_least("tolerance", self.tolerance, 0)
         require_at_least("iterations", self.iterations, 1, whole=True)
 
-    def check(self, progress: Progress) -> Status | None:
-        costs = progress.history["fun"]
-        if len(costs) <= self.iterations:
-            return None
-        recent = costs[-self.iterations - 1 :]
+    @property
+    def lookback(self) -> int:
+        return self.iterations
+
+    def is_met(self, progress: Progress) -> Any:
         tolerance = 4 * progress.epsilon if self.tolerance is None else self.tolerance
-        return Status.CONVERGED_COST if max(recent) - min(recent) <= tolerance * abs(costs[-1]) else None
+        return progress.cost_range(self.iterations) <= tolerance * abs(progress.latest("fun"))
 
 
 @dataclass(frozen=True)
-class TargetCost(StoppingCriterion):
+class TargetCost(StoppingRule):
     """Stops when the cost is at most ``target``."""
 
+    status = Status.CONVERGED_COST
     target: float
 
     def __post_init__(self) -> None:
         require_at_least("target", self.target, -float("inf"))
 
-    def check(self, progress: Progress) -> Status | None:
-        return Status.CONVERGED_COST if progress.history["fun"][-1] <= self.target else None
+    def is_met(self, progress: Progress) -> Any:
+        return progress.latest("fun") <= self.target
 
 
 @dataclass(frozen=True)
-class StepSize(StoppingCriterion):
+class StepSize(StoppingRule):
     """Stops when the last step was at most ``tolerance`` long, in the metric's step parameter t."""
 
+    status = Status.STEP_TOO_SMALL
     tolerance: float
 
     def __post_init__(self) -> None:
         require_at_least("tolerance", self.tolerance, 0)
 
-    def check(self, progress: Progress) -> Status | None:
-        small = progress.iteration > 0 and progress.history["step_size"][-1] <= self.tolerance
-        return Status.STEP_TOO_SMALL if small else None
+    def is_met(self, progress: Progress) -> Any:
+        return (progress.iteration > 0) & (progress.latest("step_size") <= self.tolerance)
 
 
 @dataclass(frozen=True)
-class MaxIterations(StoppingCriterion):
+class MaxIterations(StoppingRule):
     """Stops after a number of steps."""
 
+    status = Status.ITERATION_LIMIT
     limit: int
 
     def __post_init__(self) -> None:
         require_at_least("limit", self.limit, 0, whole=True)
 
-    def check(self, progress: Progress) -> Status | None:
-        return Status.ITERATION_LIMIT if progress.iteration >= self.limit else None
+    def is_met(self, progress: Progress) -> Any:
+        return progress.iteration >= self.limit
 
 
 @dataclass(frozen=True)
-class MaxEvaluations(StoppingCriterion):
+class MaxEvaluations(StoppingRule):
     """Stops once a count has reached its limit; a step that has begun is finished first.
 
     Parameters
@@ -228,26 +340,28 @@ class MaxEvaluations(StoppingCriterion):
         ``"n_passes"``.
     """
 
+    status = Status.EVALUATION_LIMIT
     limit: int
     counted: str = "nfev"
 
     def __post_init__(self) -> None:
         require_at_least("limit", self.limit, 0, whole=True)
 
-    def check(self, progress: Progress) -> Status | None:
+    def is_met(self, progress: Progress) -> Any:
         if self.counted not in progress.history:
             raise ValueError(f"counted must be one of {sorted(progress.history)}, got {self.counted!r}")
-        return Status.EVALUATION_LIMIT if progress.history[self.counted][-1] >= self.limit else None
+        return progress.latest(self.counted) >= self.limit
 
 
 @dataclass(frozen=True)
-class MaxTime(StoppingCriterion):
+class MaxTime(StoppingRule):
     """Stops once so many seconds have passed; a step that has begun is finished first."""
 
+    status = Status.TIME_LIMIT
     seconds: float
 
     def __post_init__(self) -> None:
         require_at_least("seconds", self.seconds, 0)
 
-    def check(self, progress: Progress) -> Status | None:
-        return Status.TIME_LIMIT if progress.history["time"][-1] >= self.seconds else None
+    def is_met(self, progress: Progress) -> Any:
+        return progress.latest("time") >= self.seconds

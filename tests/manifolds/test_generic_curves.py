@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from manifolds import check_retraction
+from manifolds import Stiefel, check_retraction
 from tests.arrays import DOUBLE, assert_close, entry, flat, kind_of, leaves, size, to_float64, tree
 from tests.manifolds.zoo import ZOO, Case
 
@@ -213,3 +213,15 @@ def test_geodesics_stay_in_the_kind_of_the_point(name, kind, batch):
     results = [y, manifold.log(x, y), manifold.dist(x, y)]
     assert all(kind_of(leaf) == kind for result in results for leaf in leaves(result))
     tree(lambda leaf, like: np.testing.assert_array_equal(leaf.shape, like.shape), y, x)
+
+
+def test_velocity_at_steps_that_were_written_to():
+    manifold = Stiefel(5, 2)
+    x = manifold.random_point(rng=0, batch=(3,))
+    v = manifold.random_tangent_vector(x, rng=1)
+    t = np.array([0.1, 0.2, 0.3])
+    curve = manifold.at(x).retraction_curve(v)
+    curve.point(t)
+    t *= 2
+    expected = manifold.at(x).retraction_curve(v).velocity(np.array([0.2, 0.4, 0.6]))
+    np.testing.assert_allclose(curve.velocity(t), expected, atol=1e-14)

@@ -1,0 +1,1 @@
+"""The parts of ``minimize_batch``: rows of problems, their objective, directions, line search and rounds."""
