@@ -35,8 +35,8 @@ class AdaRankGrad(SubspaceOptimizer):
     scale : float
         Factor of the low-rank update.
     energy : float or None
-        Share of the squared norm of the gradient that a refresh keeps, in (0, 1]; None for the constant ``max_rank``. With
-        a residual rule 0.9 is enough.
+        Share of the squared norm of the gradient that a refresh keeps, in (0, 1]; None for the constant ``max_rank``.
+        With a residual rule 0.9 is enough.
     min_rank, max_rank : int
         Bounds of the rank. The rank kept is rounded up to a multiple of ``max_rank // 8``.
     oversampling, power_iterations : int
