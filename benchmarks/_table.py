@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 from problems.demo.report import environment
@@ -10,8 +11,8 @@ _FOLDER = Path(__file__).parent / "results"
 _PAGES = Path(__file__).parent.parent / "docs" / "measured"
 
 
-def publish(name: str, title: str, rows: list[dict], *, page: bool = False, **extra: object) -> None:
-    """Print and write the rows; with ``page`` also as a table that the documentation includes."""
+def publish(name: str, title: str, rows: list[dict], *, page: bool | Sequence[str] = False, **extra: object) -> None:
+    """Print and write the rows; with ``page`` these columns, or all, also as a table for the documentation."""
     columns = list(rows[0])
     cells = [[_text(row[column]) for column in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
@@ -26,11 +27,11 @@ def publish(name: str, title: str, rows: list[dict], *, page: bool = False, **ex
     if page:
         _PAGES.mkdir(exist_ok=True)
         table = _PAGES / f"{name}.txt"
-        table.write_text(_as_list_table(name, title, columns, rows), encoding="utf-8")
+        table.write_text(_as_list_table(name, title, columns if page is True else page, rows), encoding="utf-8")
         print(f"table of the documentation: {table}")
 
 
-def _as_list_table(name: str, title: str, columns: list[str], rows: list[dict]) -> str:
+def _as_list_table(name: str, title: str, columns: Sequence[str], rows: list[dict]) -> str:
     lines = [f".. list-table:: {title}, by ``make bench NAME={name}``", "   :header-rows: 1", ""]
     for cells in (columns, *([_text(row[column]) for column in columns] for row in rows)):
         lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(cells)]

@@ -71,6 +71,12 @@ QUICK = Size(
     extra_rates=0,
 )
 
+PAGE = (
+    "method", "rate", "dev accuracy", "dev spread", "test accuracy", "test spread", "mean rank", "state MB",
+    "state to AdamW's",
+)  # fmt: skip
+"""Columns that the documentation shows."""
+
 HEAD_RATE = 3e-3
 FULL_RANK_RATE = 5e-4
 """Of the embedding and the norms."""
@@ -373,6 +379,7 @@ def main() -> None:
         f"SST-2 from a byte model with {validation_loss:.3f} nats per byte: {size.steps} steps of {size.batch} "
         f"sentences, {size.seeds} seeds at the best rate, threads: {options.threads}",
         rows,
+        page=not options.quick and PAGE,
         size=asdict(size),
         validation_loss=validation_loss,
         runs=runs.done,

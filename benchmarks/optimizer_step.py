@@ -42,6 +42,11 @@ OVERSAMPLING = 8
 GAPS = (100, 200)
 NEVER = 10**6
 """Gap of the optimizers whose steps between refreshes are timed."""
+PAGE = (
+    "method", "step s", "to products", f"total to products, gap {GAPS[0]}", "total to GaLore's", "refresh s",
+    "refresh to GaLore's", "state MB", "mean rank",
+)  # fmt: skip
+"""Columns that the documentation shows."""
 PRODUCTS = "two thin products alone"
 REFERENCE = "galore-torch GaLoreAdamW"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -108,6 +113,7 @@ METHODS = [
     Method("rankopt GaLore", galore),
     Method(f"rankopt AdaRankGrad, rank {RANK} held", partial(adarankgrad, energy=1.0)),
     Method("the same, compiled", partial(adarankgrad, energy=1.0, compiled=True)),
+    Method(f"rank {RANK} held, sign residual", partial(adarankgrad, energy=1.0, residual="sign")),
     Method("rankopt AdaRankGrad, energy 0.95", partial(adarankgrad, energy=0.95)),
     Method("the same, sign residual", partial(adarankgrad, energy=0.95, residual="sign")),
     Method("the same, fira residual", partial(adarankgrad, energy=0.95, residual="fira")),
@@ -261,6 +267,7 @@ def steps_table(options: argparse.Namespace) -> None:
             "refresh s": refresh.get(name),
             "refresh to GaLore's": ratio(refreshes[name], refreshes[REFERENCE]) if name in refreshes else None,
             **{f"total s, gap {gap}": total[name][gap] for gap in GAPS},
+            f"total to products, gap {GAPS[0]}": total[name][GAPS[0]] / step[PRODUCTS],
             "total to GaLore's": total[name][GAPS[-1]] / total[REFERENCE][GAPS[-1]],
             "state MB": memory[name][0] / 1e6 if name in memory else None,
             "kept alive MB": memory[name][1] / 1e6 if name in memory else None,
@@ -274,6 +281,7 @@ def steps_table(options: argparse.Namespace) -> None:
         f"{options.clock} clock, median of {options.rounds} rounds (refreshes of all layers: {options.refresh_rounds});"
         f" totals to GaLore's at gap {GAPS[-1]}",
         rows,
+        page=options.large and PAGE,
         threads=options.threads,
         clock=options.clock,
         seconds=steps,
@@ -341,6 +349,7 @@ def refresh_table(options: argparse.Namespace) -> None:
         "optimizer_refresh",
         f"Refresh of one basis of rank {RANK}, fp32, threads: {options.threads}, {options.clock} clock",
         rows,
+        page=options.large,
         threads=options.threads,
         clock=options.clock,
     )

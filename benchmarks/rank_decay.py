@@ -20,7 +20,9 @@ from problems import Corpus, LanguageModel, LanguageModelConfig, TrainingOptions
 
 from ._table import publish
 
-PICTURE = Path(__file__).parent / "results" / "rank_decay.png"
+QUICK_PICTURE = Path(__file__).parent / "results" / "rank_decay.png"
+PICTURE = Path(__file__).parent.parent / "docs" / "measured" / "rank_decay.png"
+"""That of the full run, which the documentation shows."""
 ENERGY = 0.95
 MEASURES = {"rank": f"rank for {ENERGY:.0%} of the energy", "stable_rank": "stable rank"}
 LAYER_TYPES = ("query", "key", "value", "output", "gate", "up", "down")
@@ -145,7 +147,7 @@ def rows_of(runs: dict[str, dict], size: Size) -> list[dict]:
     return rows
 
 
-def draw(runs: dict[str, dict], size: Size) -> None:
+def draw(runs: dict[str, dict], size: Size, path: Path) -> None:
     """Both measures over the steps, one column for each type of matrix."""
     import matplotlib
 
@@ -170,9 +172,9 @@ def draw(runs: dict[str, dict], size: Size) -> None:
         bottom.set_xlabel("step")
     all_axes[0][0].legend(fontsize=7)
     figure.tight_layout()
-    PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, dpi=120)
-    print(f"picture: {PICTURE}")
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=100)
+    print(f"picture: {path}")
 
 
 def main() -> None:
@@ -190,11 +192,12 @@ def main() -> None:
         "rank_decay",
         f"Effective rank of the gradients of all matrices of the blocks, mean over them; at most {size.width}",
         rows_of(runs, size),
+        page=not options.quick,
         runs=runs,
         size=asdict(size),
         seconds=time.perf_counter() - began,
     )
-    draw(runs, size)
+    draw(runs, size, QUICK_PICTURE if options.quick else PICTURE)
 
 
 if __name__ == "__main__":

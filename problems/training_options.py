@@ -17,11 +17,13 @@ DTYPES = ("float32", "bfloat16")
 
 _DEFAULT_RATES = {"adamw": 3e-3, "galore": 1e-2, "adarankgrad": 3e-3}
 _LOW_RANK_OPTIONS = (
+    "min_rank",
     "max_rank",
     "energy",
     "residual",
     "residual_scale",
     "side",
+    "subspace",
     "tolerance",
     "min_gap",
     "max_gap",
@@ -53,8 +55,10 @@ class TrainingOptions:
         Norm that gradients of all parameters together are clipped to; None to leave them.
     max_rank : int, optional
         By default a quarter of the model's width.
-    energy, residual, residual_scale, side, tolerance, min_gap, max_gap, scale, moment_transport, accumulate : optional
-        Options of :class:`rankopt.AdaRankGrad` and :class:`rankopt.GaLore`.
+    min_rank, energy, residual, residual_scale, side, subspace : optional
+        Options of :class:`rankopt.AdaRankGrad` and :class:`rankopt.GaLore`, what is kept of a gradient.
+    tolerance, min_gap, max_gap, scale, moment_transport, accumulate : optional
+        Options of both, when and how the weights move.
     steps : int
     batch_size : int
         Windows per microbatch.
@@ -93,11 +97,13 @@ class TrainingOptions:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     max_grad_norm: float | None = 1.0
+    min_rank: int | None = None
     max_rank: int | None = None
     energy: float | None = None
     residual: str | None = None
     residual_scale: float | None = None
     side: str | None = None
+    subspace: str | None = None
     tolerance: float | None = None
     min_gap: int | None = None
     max_gap: int | None = None

@@ -8,7 +8,7 @@ from typing import Any
 from problems.demo.training import BATCH_SIZE, Comparison, OptimizerRun
 from problems.training_figures import rank_figure
 
-_COLOURS = ("#b0413e", "#2f6f9f", "#5a8f4e", "#8a6bb1")
+_COLOURS = ("#b0413e", "#2f6f9f", "#5a8f4e", "#c98a2b", "#8a6bb1")
 
 
 def as_results(comparison: Comparison) -> dict[str, Any]:
@@ -152,5 +152,5 @@ def loss_figure(comparison: Comparison) -> Any:
         ax.set_xlim(left=0)
         ax.grid(alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure

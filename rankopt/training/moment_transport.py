@@ -1,4 +1,4 @@
-"""How Adam's moments follow when the subspace moves (block 2): five rules, values with one formula each.
+"""How Adam's moments follow when the subspace moves (block 2): six rules, values with one formula each.
 
 With R = Q_new^T Q_old (rectangular where the rank changes) the first moment goes by M <- R M. The second moment is an
 average of squares in coordinates that the rotation mixes, so it has no exact rule.

@@ -36,6 +36,7 @@ class AdaRankGrad(SubspaceOptimizer):
         Factor of the low-rank update.
     energy : float or None
         Share of the squared norm of the gradient that a refresh keeps, in (0, 1]; None for the constant ``max_rank``.
+        With a residual rule 0.9 is enough.
     min_rank, max_rank : int
         Bounds of the rank. The rank kept is rounded up to a multiple of ``max_rank // 8``.
     oversampling, power_iterations : int
@@ -45,7 +46,7 @@ class AdaRankGrad(SubspaceOptimizer):
     tolerance : float
         A layer refreshes when the average norm of its low-rank gradient has fallen below this times its value at the
         last refresh. With zero the gap is ``max_gap``.
-    moment_transport : {"variance", "mass", "completed", "linear", "keep", "reset"}
+    moment_transport : {"mass", "variance", "completed", "linear", "keep", "reset"}
         How the moments follow the subspace.
     residual : {None, "fira", "sign"}
         What happens to the part of the gradient outside the subspace.
@@ -54,6 +55,10 @@ class AdaRankGrad(SubspaceOptimizer):
     side : {"short", "long", "left", "right"}
         Side of the matrix that the basis belongs to. ``"long"`` takes the least memory, and costs no loss with a
         residual rule.
+    subspace : {"range", "svd", "riemannian", "geodesic", "dct", "random"}
+        How the subspace moves at a refresh: the randomized range finder (the published method), a full decomposition, a
+        preconditioned Riemannian step, a geodesic step, columns of the cosine basis, or at random. A random subspace
+        captures little, so its ``energy`` is a share such as 0.25.
     moment_dtype : torch.dtype, optional
         Of the stored moments; default float32 for half-precision weights, else the dtype of the weight.
     accumulate : {None, "low-rank"}
@@ -69,10 +74,10 @@ class AdaRankGrad(SubspaceOptimizer):
         Whether Adam's arithmetic is compiled by ``torch.compile``.
     on_refresh : callable, optional
         Called with a :class:`rankopt.RefreshEvent` after each refresh; see :class:`rankopt.RefreshLog`.
-    low_rank, row_dims, staggered, subspace, eta
+    low_rank, row_dims, staggered, eta
         Options of a group only: whether to project at all; how many leading dimensions count rows (negative: all but
-        that many trailing ones); whether first gaps are spread over the layers; how the subspace moves (``"range"``,
-        ``"svd"``, ``"riemannian"``, ``"geodesic"``, ``"dct"``, ``"random"``), and the damping of the steps among these.
+        that many trailing ones); whether first gaps are spread over the layers; the damping of the Riemannian and the
+        geodesic step.
 
     Raises
     ------
@@ -110,7 +115,7 @@ class AdaRankGrad(SubspaceOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         scale: float = 1.0,
-        energy: float | None = 0.95,
+        energy: float | None = 0.99,
         min_rank: int = 1,
         max_rank: int = 128,
         oversampling: int = 8,
@@ -118,10 +123,11 @@ class AdaRankGrad(SubspaceOptimizer):
         min_gap: int = 10,
         max_gap: int = 200,
         tolerance: float = 0.6,
-        moment_transport: str = "variance",
+        moment_transport: str = "mass",
         residual: str | None = None,
         residual_scale: float = 1.0,
         side: str = "short",
+        subspace: str = "range",
         moment_dtype: torch.dtype | None = None,
         accumulate: str | None = None,
         max_grad_norm: float | None = None,
@@ -137,7 +143,7 @@ class AdaRankGrad(SubspaceOptimizer):
             min_gap=min_gap, max_gap=max_gap, tolerance=tolerance, moment_transport=moment_transport,
             residual=residual, residual_scale=residual_scale, side=side, moment_dtype=moment_dtype,
             accumulate=accumulate, max_grad_norm=max_grad_norm, maximize=maximize, seed=seed,
-            low_rank=True, row_dims=1, staggered=True, subspace="range", eta=1.0,
+            low_rank=True, row_dims=1, staggered=True, subspace=subspace, eta=1.0,
         )  # fmt: skip
         super().__init__(params, defaults, foreach=foreach, compiled=compiled, on_refresh=on_refresh)
 

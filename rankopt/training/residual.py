@@ -89,7 +89,7 @@ class SignResidual(ResidualRule):
     """Step by the sign of the residual, entry by entry.
 
     The sign of rounding is plus or minus one like that of a gradient, so entries that rounding alone explains, of at
-    most 16 eps ||QQ^T G||_F / sqrt(mn), count as zero.
+    most 64 eps ||QQ^T G||_F / sqrt(mn), count as zero.
 
     References
     ----------
@@ -100,7 +100,7 @@ class SignResidual(ResidualRule):
 
     def step(self, residual: Tensor, low: Tensor, update: Tensor, low_norm: float, norm: Tensor | None) -> ResidualStep:
         # What rounding leaves in G - Q low has the size of the product, so its norm is that of ||low|| = ||QQ^T G||.
-        threshold = 16 * torch.finfo(residual.dtype).eps * low_norm / math.sqrt(residual.numel())
+        threshold = 64 * torch.finfo(residual.dtype).eps * low_norm / math.sqrt(residual.numel())
         return ResidualStep(torch.nn.functional.hardshrink(residual, threshold).sign_())
 
 

@@ -91,14 +91,21 @@ def adam_updates(ready: list[Projected], clips: list[float], adam: AdamUpdate, f
 def foreach_adam(lows: list[Tensor], moments: list[Moments], steps: list[AdamCoefficients]) -> list[Tensor]:
     """:func:`adam_update` for tensors of one shape and kind at once, in few launches on an accelerator."""
     beta1, beta2 = steps[0][:2]
-    if moments[0].mean.dtype != lows[0].dtype or moments[0].mass is not None:
+    if moments[0].mean.dtype != lows[0].dtype:
         return [adam_update(*one) for one in zip(lows, moments, steps, strict=True)]
     means, squares = [moment.mean for moment in moments], [moment.square for moment in moments]
     torch._foreach_lerp_(means, lows, 1 - beta1)
     torch._foreach_mul_(squares, beta2)
     torch._foreach_addcmul_(squares, lows, lows, value=1 - beta2)
     denominators = torch._foreach_sqrt(squares)
-    torch._foreach_mul_(denominators, [c.first_correction / math.sqrt(c.second_correction) for c in steps])
+    masses = [moment.mass for moment in moments if moment.mass is not None]
+    if masses:
+        torch._foreach_mul_(masses, beta2)
+        torch._foreach_add_(masses, 1 - beta2)
+        scales = torch._foreach_mul(torch._foreach_rsqrt(masses), [c.first_correction for c in steps])
+        torch._foreach_mul_(denominators, [scale[:, None] for scale in scales])
+    else:
+        torch._foreach_mul_(denominators, [c.first_correction / math.sqrt(c.second_correction) for c in steps])
     torch._foreach_add_(denominators, [c.first_correction * c.eps for c in steps])
     return list(torch._foreach_div(means, denominators))
 

@@ -86,7 +86,8 @@ def test_more_rows_than_fit_into_one_block():
     np.testing.assert_allclose(data.sketch(sketch)[0], in_one, atol=1e-12)
 
 
-@pytest.mark.parametrize(("dtype", "offset", "tolerance"), [("float64", 1e6, 1e-8), ("float32", 1e2, 1e-4)])
+# Products lose digits in proportion to the mean over the deviation, here up to 300: 3e2 * 1.2e-7 and a few roundings.
+@pytest.mark.parametrize(("dtype", "offset", "tolerance"), [("float64", 1e6, 1e-8), ("float32", 1e2, 3e-4)])
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_large_means_do_not_destroy_the_covariances(library, dtype, offset, tolerance):
     kind = Kind(library, dtype)

@@ -15,6 +15,7 @@ from problems.demo.patches import as_pictures, photograph_patches
 
 N_PATCHES = 3000
 N_STEPS = 12
+RANDOM = "AdaRankGrad with a random subspace"
 SIGN = "AdaRankGrad with the sign residual"
 
 
@@ -117,7 +118,7 @@ def test_results_follow_their_schema(results):
 def test_training_results_follow_their_schema(results, corpus):
     numbers = results[2]["training"]
     assert [run["name"] for run in numbers["runs"]] == ["AdamW", "GaLore", "AdaRankGrad"]
-    assert [run["name"] for run in numbers["variants"]] == [SIGN]
+    assert [run["name"] for run in numbers["variants"]] == [RANDOM, SIGN]
     assert numbers["train_tokens"] == len(corpus.train)
     for run in (*numbers["runs"], *numbers["variants"]):
         assert 0 < run["validation_loss"] < np.log(256) + 0.1
@@ -135,13 +136,15 @@ def test_training_results_follow_their_schema(results, corpus):
     assert galore["mean_rank"] == 8
     assert 1 <= adarankgrad["mean_rank"] <= 8
     assert max(galore["state_of_adamw"], adarankgrad["state_of_adamw"]) < 0.5
-    assert numbers["variants"][0]["options"]["residual"] == "sign"
+    assert numbers["variants"][0]["options"]["subspace"] == "random"
+    assert 6 <= numbers["variants"][0]["mean_rank"] <= 8
+    assert numbers["variants"][1]["options"]["residual"] == "sign"
 
 
 def test_optimizers_share_initial_weights_and_batches(comparison):
     first = [run.result.training_losses[0] for run in comparison.all_runs]
-    assert first == [first[0]] * 4
-    assert len({run.result.validation_loss for run in comparison.all_runs}) == 4
+    assert first == [first[0]] * 5
+    assert len({run.result.validation_loss for run in comparison.all_runs}) == 5
 
 
 def test_learning_rates_on_the_page_are_those_of_the_runs(comparison):
@@ -164,7 +167,7 @@ def with_losses(comparison, losses, **changes):
 
 
 def test_sentences_follow_the_losses(comparison):
-    losses = {"AdamW": 1.5, "GaLore": 1.25, "AdaRankGrad": 1.5, SIGN: 1.75}
+    losses = {"AdamW": 1.5, "GaLore": 1.25, "AdaRankGrad": 1.5, RANDOM: 1.75, SIGN: 1.75}
     texts = training_report.texts(with_losses(comparison, losses))
     assert texts["losses_compared"].startswith("The lowest validation loss is that of GaLore, 1.250")
     assert "its loss is that of AdamW and 0.250 above that of GaLore." in texts["adarankgrad_compared"]
@@ -174,7 +177,7 @@ def test_sentences_follow_the_losses(comparison):
 
 
 def test_a_run_that_diverged_is_reported_as_such(comparison):
-    losses = {"AdamW": 1.5, "GaLore": 1.25, "AdaRankGrad": 1.5, SIGN: 1.75}
+    losses = {"AdamW": 1.5, "GaLore": 1.25, "AdaRankGrad": 1.5, RANDOM: 1.75, SIGN: 1.75}
     diverged = with_losses(comparison, losses, GaLore={"diverged": True})
     json.dumps(training_report.as_results(diverged), allow_nan=False)
     texts = training_report.texts(diverged)
@@ -191,7 +194,7 @@ def test_page_is_self_contained_and_complete(results):
     assert "$" not in page
     for words in (
         *("no preconditioner", "sketched preconditioner", "exact preconditioner", "you need none of this"),
-        *("PART 1", "PART 2", "AdamW", "GaLore", SIGN, "one seed and a small model", "lowest validation loss"),
+        *("PART 1", "PART 2", "AdamW", "GaLore", RANDOM, SIGN, "one seed and a small model", "lowest validation loss"),
     ):
         assert words in page
 
@@ -199,7 +202,9 @@ def test_page_is_self_contained_and_complete(results):
 def test_inserted_names_are_escaped(experiment, comparison, monkeypatch):
     monkeypatch.setattr(report, "_embedded", lambda figure: "")
     monkeypatch.setitem(correlation_report._LABELS, "sketched", "<script>alert(1)</script>")
-    renamed = comparison._replace(variants=[comparison.variants[0]._replace(name="<script>alert(2)</script>")])
+    others = comparison.variants[:-1]
+    last = comparison.variants[-1]._replace(name="<script>alert(2)</script>")
+    renamed = comparison._replace(variants=[*others, last])
     page = report.as_html(experiment, renamed, report.environment())
     assert "<script>" not in page
     for number in (1, 2):

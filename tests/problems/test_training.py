@@ -35,6 +35,7 @@ KINDS = {
     "adamw-bf16": {"optimizer": "adamw", "dtype": "bfloat16"},
     "galore": {"optimizer": "galore", **LOW_RANK},
     "adarankgrad": {"optimizer": "adarankgrad", "energy": 0.8, "min_gap": 1, **LOW_RANK},
+    "adarankgrad-random": {"optimizer": "adarankgrad", "subspace": "random", "energy": 0.3, "min_rank": 2, **LOW_RANK},
     "adarankgrad-sign": {"optimizer": "adarankgrad", "energy": 0.8, "residual": "sign", "side": "long", **LOW_RANK},
     "adarankgrad-fira": {"optimizer": "adarankgrad", "energy": 0.8, "residual": "fira", **LOW_RANK},
     "adarankgrad-bf16": {"optimizer": "adarankgrad", "energy": 0.8, "dtype": "bfloat16", **LOW_RANK},
@@ -527,6 +528,9 @@ def test_options_that_are_none(changes, message):
     ("changes", "message"),
     [
         ({"device": "abacus"}, "device must be"),
+        ({"optimizer": "galore", "subspace": "random"}, "subspace is no option of galore"),
+        ({"optimizer": "adarankgrad", "subspace": "best"}, "subspace must be one of"),
+        ({"optimizer": "adarankgrad", "min_rank": 9, "max_rank": 4}, "min_rank must not exceed max_rank"),
         ({"optimizer": "galore", "energy": 0.9}, "energy is no option of galore"),
         ({"optimizer": "adarankgrad", "energy": 1.5}, "energy"),
         ({"optimizer": "adarankgrad", "residual": "sign", "accumulate": "low-rank"}, "residual"),

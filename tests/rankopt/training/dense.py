@@ -34,7 +34,7 @@ def carried_moments(rule, r, m, v, mass, t, betas):
 class DenseLayer:
     """State of one layer, and its step. ``right``: the basis belongs to the rows, so everything is transposed."""
 
-    def __init__(self, weight, *, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, scale=1.0, rule="variance",
+    def __init__(self, weight, *, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, scale=1.0, rule="mass",
                  residual=None, residual_scale=1.0, right=False, sign=-1.0):  # fmt: skip
         self.w = weight.detach().double().numpy().copy()
         self.lr, self.betas, self.eps, self.weight_decay, self.scale = lr, betas, eps, weight_decay, scale
@@ -80,7 +80,7 @@ class DenseLayer:
         """What the residual adds."""
         s = g - self.q @ low
         if self.residual == "sign":
-            noise = 16 * np.finfo(np.float64).eps * np.linalg.norm(low) / math.sqrt(g.size)
+            noise = 64 * np.finfo(np.float64).eps * np.linalg.norm(low) / math.sqrt(g.size)
             return self.residual_scale * np.where(np.abs(s) <= noise, 0, np.sign(s))
         for j in range(g.shape[1]):
             size = np.linalg.norm(low[:, j])

@@ -353,6 +353,32 @@ def projector(q):
     return q @ q.T
 
 
+def test_random_rule_draws_anew_whatever_the_gradient():
+    """The basis does not depend on the gradient but for the order of its columns, is orthonormal, and moves."""
+    spans = []
+    for seed in (0, 1):
+        w = weight(WIDE)
+        optimizer = AdaRankGrad([w], 0.1, subspace="random", energy=None, max_rank=3, max_gap=1)
+        bases = []
+        for g in stream(WIDE, 2, seed=seed):
+            feed(optimizer, w, g)
+            q = optimizer.state[w]["basis"].clone()
+            torch.testing.assert_close(q.T @ q, torch.eye(3, dtype=q.dtype), rtol=0, atol=1e-12)
+            assert (torch.diff((q.T @ g).square().sum(dim=1)) <= 0).all()
+            bases.append(projector(q))
+        assert torch.linalg.matrix_norm(bases[0] - bases[1]) > 0.5
+        spans.append(bases)
+    for one, other in zip(*spans, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_least_rank_holds_where_the_energy_needs_less():
+    w = weight(WIDE)
+    optimizer = AdaRankGrad([w], 0.1, energy=0.5, min_rank=4, max_rank=6, subspace="random")
+    feed(optimizer, w, low_rank(WIDE, 8))
+    assert optimizer.state[w]["rank"] == optimizer.state[w]["basis"].shape[1] == 4
+
+
 def test_svd_rule_takes_the_leading_singular_vectors():
     w, optimizer = with_rule(WIDE, "svd")
     g = stream(WIDE, 1)[0]
