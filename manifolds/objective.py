@@ -88,7 +88,8 @@ def as_objective(
     ----------
     objective : callable or object
         ``x -> cost``; or ``x -> (cost, gradient)`` with ``gradient=True``; or an object with
-        ``value_and_gradient(x)`` and optionally ``hessian_product(x, v)`` and ``riemannian = True``; or an Objective.
+        ``value_and_gradient(x)``, or ``value(x)`` and ``gradient(x)``, and optionally ``hessian_product(x, v)``; the
+        former also with ``riemannian = True``; or an Objective.
     gradient : callable, True or None
         ``x -> Euclidean gradient``. Left out, torch's autograd differentiates the cost.
     hessian : callable or None
@@ -109,6 +110,10 @@ def as_objective(
         _refuse_extra(gradient, None)
         hessian = hessian or getattr(objective, "hessian_product", None)
         return _PairObjective(objective.value_and_gradient, hessian, getattr(objective, "riemannian", False))
+    if not callable(objective) and hasattr(objective, "value") and hasattr(objective, "gradient"):
+        _refuse_extra(gradient, None)
+        hessian = hessian or getattr(objective, "hessian_product", None)
+        return _CallableObjective(objective.value, objective.gradient, hessian)
     if not callable(objective):
         raise TypeError(f"objective must be callable or have value_and_gradient(x), got {type(objective).__name__}")
     if gradient is True:
@@ -202,9 +207,9 @@ class _AutogradEvaluation(Evaluation):
         """Leaves that stand for the point, and the cost as a function of them."""
         import torch
 
-        leaves = [_require_torch(leaf).detach().requires_grad_(True) for leaf in _leaves(self._point)]
+        leaves = [_require_torch(leaf).detach().requires_grad_(True) for leaf in leaves_of(self._point)]
         with torch.enable_grad():
-            return leaves, self._objective.cost(_unflatten(self._point, leaves))
+            return leaves, self._objective.cost(unflatten(self._point, leaves))
 
     @cached_property
     def _differentiable_gradient(self) -> Any:
@@ -226,7 +231,7 @@ class _AutogradEvaluation(Evaluation):
         if not (is_torch_array(cost) and cost.requires_grad):
             raise TypeError("the cost does not depend on the point through torch operations; pass gradient=...")
         gradient = torch.autograd.grad(cost, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
-        return _unflatten(self._point, gradient)
+        return unflatten(self._point, gradient)
 
     def _hessian_product(self, v: Point) -> Point:
         import torch
@@ -236,11 +241,11 @@ class _AutogradEvaluation(Evaluation):
         leaves, _ = self._graph
         gradient = self._differentiable_gradient
         if not any(part.requires_grad for part in gradient):
-            return _unflatten(self._point, [torch.zeros_like(leaf) for leaf in leaves])
+            return unflatten(self._point, [torch.zeros_like(leaf) for leaf in leaves])
         product = torch.autograd.grad(
-            gradient, leaves, grad_outputs=_leaves(v), retain_graph=True, allow_unused=True, materialize_grads=True
+            gradient, leaves, grad_outputs=leaves_of(v), retain_graph=True, allow_unused=True, materialize_grads=True
         )
-        return _unflatten(self._point, product)
+        return unflatten(self._point, product)
 
 
 def _require_torch(leaf: Any) -> Any:
@@ -252,11 +257,13 @@ def _require_torch(leaf: Any) -> Any:
     return leaf
 
 
-def _leaves(point: Point) -> list[Any]:
-    return [leaf for part in point for leaf in _leaves(part)] if isinstance(point, tuple) else [point]
+def leaves_of(point: Point) -> list[Any]:
+    """Arrays of a point or vector, in order."""
+    return [leaf for part in point for leaf in leaves_of(part)] if isinstance(point, tuple) else [point]
 
 
-def _unflatten(like: Any, leaves: Any) -> Point:
+def unflatten(like: Any, leaves: Any) -> Point:
+    """Arrays in order, put together like a point."""
     rest = iter(leaves)
 
     def build(part: Any) -> Any:

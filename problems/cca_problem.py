@@ -13,7 +13,6 @@ products with its direction, and its line search is p x p algebra.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from manifolds.generalized_stiefel import GeneralizedStiefel
@@ -196,10 +195,6 @@ class CCAState(State):
 
     def derivative(self, tangent_vector: Point) -> float:
         return float(self.problem.manifold.euclidean_inner_product(self.euclidean_gradient, tangent_vector))
-
-    @cached_property
-    def gradient_covector(self) -> Point:
-        return self.geometry.gradient_covector(self.euclidean_gradient)
 
     def hessian_product(self, tangent_vector: Point) -> Point:
         """Riemannian Hessian product, by one pass."""

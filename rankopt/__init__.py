@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankopt import plots
 from rankopt.minimize import minimize
+from rankopt.scipy_function import ScipyFunction, from_scipy
 from rankopt.solvers.conjugate_gradient import (
     BetaRule,
     ConjugateGradient,
@@ -132,6 +133,7 @@ __all__ = [
     "ResetMoments",
     "ResidualRule",
     "ResidualStep",
+    "ScipyFunction",
     "SignResidual",
     "State",
     "Status",
@@ -145,6 +147,7 @@ __all__ = [
     "VarianceTransport",
     "Wolfe",
     "adarankgrad_step",
+    "from_scipy",
     "memory_report",
     "minimize",
     "param_groups",

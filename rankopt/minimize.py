@@ -49,8 +49,8 @@ def minimize(
     objective : callable or object
         ``x -> cost``; or ``x -> (cost, Euclidean gradient)`` with ``gradient=True``; or an object with
         ``value_and_gradient(x)`` and optionally ``hessian_product(x, v)`` (Euclidean, unless it says
-        ``riemannian = True``); or a Problem with states of its own. Costs of torch points are differentiated by
-        autograd where no gradient is given.
+        ``riemannian = True``); or functions in scipy's manner by ``from_scipy``; or a Problem with states of its own.
+        Costs of torch points are differentiated by autograd where no gradient is given.
     manifold : Manifold
     x0 : point, optional
         Start point. One that is off the manifold by at most one percent is projected; a random one when left out.

@@ -29,6 +29,8 @@ class State(ABC):
     geometry : LocalGeometry
     value : float
         Cost.
+    euclidean_gradient : array or named tuple of arrays, or None
+        Where the Riemannian gradient comes from; None where that is known directly.
     gradient : tangent vector
         Riemannian gradient.
     """
@@ -36,6 +38,7 @@ class State(ABC):
     point: Point
     geometry: Any
     value: float
+    euclidean_gradient: Any = None
     gradient: Any
     rounding: float
     """Size below which a difference of costs says nothing."""
@@ -67,7 +70,9 @@ class State(ABC):
     @cached_property
     def gradient_covector(self) -> Point:
         """Covector w -> <grad f(x), w>_x, as the geometry keeps covectors."""
-        return self.geometry.covector(self.gradient)
+        if self.euclidean_gradient is None:
+            return self.geometry.covector(self.gradient)
+        return self.geometry.gradient_covector(self.euclidean_gradient)
 
     def hessian_covector(self, tangent_vector: Point) -> Point:
         """Covector w -> <Hess f(x)[v], w>_x, as the geometry keeps covectors."""
@@ -183,6 +188,10 @@ class ObjectiveState(State):
     def geometry(self) -> LocalGeometry:
         return self.problem.manifold.at(self.point)
 
+    @property
+    def euclidean_gradient(self) -> Point:
+        return None if self.problem.objective.riemannian else self.evaluation.gradient
+
     @cached_property
     def gradient(self) -> Point:
         gradient = self.evaluation.gradient
@@ -199,10 +208,6 @@ class ObjectiveState(State):
         if self.problem.objective.riemannian:
             return product
         return self.geometry.riemannian_hessian(self.evaluation.gradient, product, tangent_vector)
-
-    @cached_property
-    def gradient_covector(self) -> Point:
-        return self._gradient_covector(self.geometry, self.evaluation)
 
     def hessian_covector(self, tangent_vector: Point) -> Point:
         """Covector of the Hessian product; a difference of gradients where the objective has no Hessian product."""
@@ -224,15 +229,10 @@ class ObjectiveState(State):
         scale = max(_size(manifold, self.point), 1e-3 * manifold.typical_dist)
         t = machine_epsilon(self.point) ** 0.5 * scale / length if length > 0 else 1.0
         point = self.geometry.retraction_curve(v).point(t)
-        there = manifold.at(point)
-        covector = self._gradient_covector(there, self.problem.objective.at(point))
-        moved = self.geometry.covector_from(there, covector)
+        there, gradient = manifold.at(point), self.problem.objective.at(point).gradient
+        form = there.covector if self.problem.objective.riemannian else there.gradient_covector
+        moved = self.geometry.covector_from(there, form(gradient))
         return manifold.linear_combination(1 / t, moved, -1 / t, self.gradient_covector)
-
-    def _gradient_covector(self, geometry: LocalGeometry, evaluation: Evaluation) -> Point:
-        if self.problem.objective.riemannian:
-            return geometry.covector(evaluation.gradient)
-        return geometry.gradient_covector(evaluation.gradient)
 
     def along(self, tangent_vector: Point) -> Curve:
         return ObjectiveCurve(self, tangent_vector)

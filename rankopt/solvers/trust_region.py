@@ -39,7 +39,9 @@ class TrustRegion(Method[TrustRegionMemory]):
     ----------
     kappa, theta : float
         The model is minimized until its gradient has fallen to a fraction min(kappa, q^theta), where q is the norm of
-        the gradient relative to that at the start: the order of convergence is 1 + theta.
+        the gradient relative to that at the start: the order of convergence is 1 + theta. With ``theta=1`` it is
+        quadratic, but where a cost depends on a frame through its span only, on a manifold of frames, such a model is
+        solved along directions in which there is nothing to gain.
     acceptance : float
         Fraction of the predicted decrease, below 1/4, that must be exceeded for a step to be accepted.
     initial_radius : float, optional
@@ -78,8 +80,8 @@ class TrustRegion(Method[TrustRegionMemory]):
     (1.0, True)
     """
 
-    kappa: float = 0.1
-    theta: float = 1.0
+    kappa: float = 0.3
+    theta: float = 0.5
     acceptance: float = 0.1
     initial_radius: float | None = None
     max_radius: float = float("inf")

@@ -94,7 +94,7 @@ def test_counts_of_an_object(spd, trace_objective):
 
     result = minimize(Objective(), Stiefel(9, 2), rng=1)
     assert result.nfev == result.ngev == Objective.value_and_gradient.calls
-    assert result.nhev == Objective.hessian_product.calls == 0
+    assert result.nhev == Objective.hessian_product.calls > 0
     assert Objective.value_and_gradient.repeated == 0
 
 
