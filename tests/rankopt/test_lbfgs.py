@@ -137,6 +137,18 @@ def test_pairs_of_negative_curvature_are_left_out():
     np.testing.assert_allclose(points, [np.full(3, 1.1**k) for k in range(1, 6)], rtol=1e-14)
 
 
+def test_pairs_without_curvature_are_left_out():
+    result = minimize(
+        lambda x: -x.sum(),
+        Euclidean(3),
+        np.zeros(3),
+        LBFGS(line_search=FixedStep(0.5), cautious=0.0),
+        gradient=lambda x: -1 + 0 * x,
+        stopping=MaxIterations(4),
+    )
+    np.testing.assert_allclose(result.x, np.full(3, 2.0), rtol=1e-14)
+
+
 class FailsOnce(LineSearch):
     """A search that finds no step at its third call."""
 

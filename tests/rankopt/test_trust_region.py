@@ -119,6 +119,60 @@ def test_converges_quadratically_down_to_rounding(spd):
     assert all(new <= max(old**2, 1e-13) for old, new in late)
 
 
+def test_theta_sets_the_order_of_the_model_and_its_price():
+    n, products = 40, []
+    d = np.geomspace(1.0, 1e4, n)
+    for theta in (0.0, 0.5, 1.0, 2.0):
+        method = TrustRegion(theta=theta, kappa=0.5, initial_radius=1e3)
+        result = minimize(
+            lambda x: 0.5 * x @ (d * x) - x.sum(), Euclidean(n), np.zeros(n), method, hessian=lambda x, v: d * v,
+            gradient=lambda x: d * x - 1, stopping=MaxIterations(3),
+        )  # fmt: skip
+        # On a quadratic without a ball, the gradient is what is left of the model's.
+        norms = result.history.grad_norm
+        bounds = np.minimum(0.5, (norms[:-1] / norms[0]) ** theta) * norms[:-1]
+        assert np.all(norms[1:] <= bounds * (1 + 1e-9))
+        products.append(result.nhev)
+    assert products == sorted(set(products))
+
+
+@pytest.mark.parametrize(
+    ("missed", "step", "radius"),
+    [
+        # ratio 1 - c = 0.9: to the boundary, and the ball grows
+        (0.1, 1.0, 2.0),
+        # 0.5: the ball stays
+        (0.5, 1.0, 1.0),
+        # 0.15: accepted, but the ball shrinks
+        (0.85, 1.0, 0.25),
+        # 0.05: rejected; in the quarter the ratio is 1 - 0.95 / 4 = 0.76
+        (0.95, 0.25, 0.5),
+    ],
+)
+def test_radius_follows_the_merit_of_the_model(missed, step, radius):
+    states = []
+    functions = {"gradient": lambda x: 2 * missed * x - 1, "hessian": lambda x, v: 0.0 * v}
+    # The Hessian conceals the curvature, so that the model predicts the length of the step.
+    minimize(lambda x: missed * x @ x - x.sum(), Euclidean(1), np.zeros(1), Spy(states), **functions)
+    state, context = states[0]
+    method = TrustRegion(initial_radius=1.0)
+    taken = method.step(state, method.start(state, context), context)
+    assert taken.step_size == pytest.approx(step, rel=1e-12)
+    np.testing.assert_allclose(taken.state.point, [step], rtol=1e-12)
+    assert taken.memory.radius == pytest.approx(radius, rel=1e-12)
+
+
+def test_radius_does_not_exceed_its_limit():
+    states = []
+    minimize(
+        lambda x: -x.sum(), Euclidean(1), np.zeros(1), Spy(states), gradient=lambda x: -1 + 0 * x,
+        hessian=lambda x, v: 0.0 * v,
+    )  # fmt: skip
+    state, context = states[0]
+    method = TrustRegion(initial_radius=1.0, max_radius=1.5)
+    assert method.step(state, method.start(state, context), context).memory.radius == 1.5
+
+
 def test_a_step_costs_one_gradient_and_a_rejected_one_a_cost_only(spd):
     f = Brockett(spd(N, 30.0), WEIGHTS)
     # A huge first ball, whose steps go too far and are rejected.
