@@ -4,7 +4,16 @@ import numpy as np
 import scipy.linalg
 import torch
 
-from manifolds import CholeskyPreconditioner, GeneralizedStiefel, Grassmann, Oblique, Product, Rotations, Sphere, Stiefel
+from manifolds import (
+    CholeskyPreconditioner,
+    GeneralizedStiefel,
+    Grassmann,
+    Oblique,
+    Product,
+    Rotations,
+    Sphere,
+    Stiefel,
+)
 
 
 def symmetric(n, seed=0):
