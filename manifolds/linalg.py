@@ -150,10 +150,24 @@ def identity(p: int, like: Array) -> Array:
     return np.eye(p, dtype=like.dtype)
 
 
+def is_traced(array: Array) -> bool:
+    """Whether ``torch.compile`` traces the computation, so that no entry can be read as a Python number."""
+    if not is_torch_array(array):
+        return False
+    import torch
+
+    return torch.compiler.is_compiling()
+
+
 def cholesky(gram: Array) -> Array | None:
-    """Upper-triangular R with R^T R = G, or None where G is not numerically positive definite."""
+    """Upper-triangular R with R^T R = G, or None where G is not numerically positive definite.
+
+    Under ``torch.compile`` there is no None: torch raises its own error where G is not positive definite.
+    """
     if is_torch_array(gram):
         xp = namespace(gram)
+        if is_traced(gram):
+            return xp.linalg.cholesky(gram).mT
         lower, info = xp.linalg.cholesky_ex(gram)
         return lower.mT if bool(xp.all((info == 0)[..., None, None] & xp.isfinite(lower))) else None
     try:
@@ -166,7 +180,7 @@ def cholesky(gram: Array) -> Array | None:
 def triangular_condition(r: Array) -> float:
     """Squared ratio of the extreme diagonal entries of R: a cheap lower estimate of cond(R^T R), largest of a batch."""
     xp = namespace(r)
-    diagonal = xp.abs(xp.linalg.diagonal(r))
+    diagonal = xp.abs(xp.linalg.diagonal(_detached(r)))
     smallest, largest = xp.min(diagonal, axis=-1), xp.max(diagonal, axis=-1)
     if not bool(xp.all(smallest > 0)):
         return float("inf")
@@ -176,8 +190,14 @@ def triangular_condition(r: Array) -> float:
 def factored_condition(r: Array, inverse: Array) -> float:
     """Estimate (|R|_F |R^{-1}|_F)^2 / p of cond(R^T R), off by a factor p at most, largest of a batch."""
     xp = namespace(r)
+    r, inverse = _detached(r), _detached(inverse)
     scale = expand(xp.max(xp.abs(xp.linalg.diagonal(r)), axis=-1), 2)
     return float(xp.max(norm(r / scale) * norm(inverse * scale))) ** 2 / r.shape[-1]
+
+
+def _detached(array: Array) -> Array:
+    # A number read off an array steers a branch, and has no derivative.
+    return array.detach() if is_torch_array(array) else array
 
 
 def solve_triangular(r: Array, b: Array, *, transpose: bool = False) -> Array:

@@ -3,6 +3,9 @@
 All three act on the inner product tr(U^T B V) of the manifold, given by its product ``V -> B V`` (the identity for the
 Stiefel and Grassmann manifolds). Each is ``Y -> Y T`` with a small matrix T, the *normalizer* of G = Y^T B Y:
 T^T G T = I. A curve ``Y(t) T(t)`` therefore costs small-matrix algebra once B V is known, and so does its velocity.
+
+Under ``torch.compile`` no branch depends on entries: every retraction goes by Householder QR, the robust way, and
+dependent columns or entries that are not finite show in the result instead of raising :class:`RankDeficientError`.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from manifolds.linalg import (
     factored_condition,
     half_upper,
     inverse_triangular,
+    is_traced,
     namespace,
     orthogonal_polar_factor,
     positive_qr,
@@ -118,6 +122,8 @@ class CholeskyQR(Retraction):
     def orthonormalize(
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
     ) -> Array:
+        if is_traced(y):
+            return QR().orthonormalize(y, product=product)
         by = _product(y, product) if by is None else by
         r = cholesky(symmetric_part(y.mT @ by))
         if r is None:
@@ -161,10 +167,10 @@ class QR(Retraction):
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
     ) -> Array:
         xp = namespace(y)
-        if not bool(xp.all(xp.isfinite(y))):
+        if not is_traced(y) and not bool(xp.all(xp.isfinite(y))):
             raise RankDeficientError
         x, r = positive_qr(y)
-        if triangular_condition(r) * float(xp.finfo(y.dtype).eps) ** 2 > 1e-4:
+        if not is_traced(y) and triangular_condition(r) * float(xp.finfo(y.dtype).eps) ** 2 > 1e-4:
             raise RankDeficientError
         if product is None:
             return x
@@ -218,7 +224,7 @@ class Polar(Retraction):
     ) -> Array:
         by = _product(y, product) if by is None else by
         gram = symmetric_part(y.mT @ by)
-        r = cholesky(gram)
+        r = None if is_traced(y) else cholesky(gram)
         if r is not None and factored_condition(r, inverse_triangular(r)) <= self.max_condition:
             return y @ self.normalizer(gram)
         # With an orthonormal basis Z, Y = Z S gives Y (Y^T B Y)^{-1/2} = Z polar(S): the condition is not squared.
