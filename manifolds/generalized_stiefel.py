@@ -7,11 +7,11 @@ lyap(C, R) the solution S of C S + S C = R. Only M^{-1} is needed, except for in
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from manifolds.cached import cached_attribute
 from manifolds.linalg import (
     Array,
     inner_product,
@@ -143,17 +143,17 @@ class GeneralizedStiefelGeometry(FrameGeometry):
         super().__init__(manifold, point)
         self._gram_point = gram_point
 
-    @cached_property
+    @cached_attribute
     def gram_point(self) -> Array:
         """B X, one product."""
         return self.manifold.gram_product(self.point) if self._gram_point is None else self._gram_point
 
-    @cached_property
+    @cached_attribute
     def normal_basis(self) -> Array:
         """W = M^{-1} B X, one solve."""
         return self.manifold.preconditioner.solve(self.gram_point)
 
-    @cached_property
+    @cached_attribute
     def _eigen(self) -> Any:
         """Eigendecomposition of C = (B X)^T W."""
         return namespace(self.point).linalg.eigh(symmetric_part(self.gram_point.mT @ self.normal_basis))

@@ -22,20 +22,17 @@ def inputs(manifold, batch=()):
     return x, manifold.random_tangent_vector(x, 1), manifold.standard_normal(2, x)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", MANIFOLDS)
 @pytest.mark.parametrize("method", LINEAR)
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_without_graph_breaks(name, method):
-    x, _, a = inputs(PLAIN[name])
-    function = getattr(PLAIN[name], method)
+    x, _, a = inputs(MANIFOLDS[name])
+    function = getattr(MANIFOLDS[name], method)
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")(x, a)
     torch.testing.assert_close(compiled, function(x, a), rtol=0, atol=1e-14)
 
 
-EUCLIDEAN = [name for name in MANIFOLDS if name != "generalized"]
-
-
-@pytest.mark.parametrize("name", EUCLIDEAN)
+@pytest.mark.parametrize("name", MANIFOLDS)
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_retraction_without_graph_breaks(name):
     x, v, _ = inputs(MANIFOLDS[name], batch=(2,))
