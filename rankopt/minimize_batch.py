@@ -38,8 +38,7 @@ def minimize_batch(
     """Minimize many functions f_i(x) over the points x of a manifold, each with its own steps and its own end.
 
     All problems are evaluated together, one step tried by each per call; a problem whose step is refused tries a
-    shorter one while the others go on. The sum of no two costs is ever taken, so problems do not influence each other,
-    beyond rounding.
+    shorter one while the others go on. Problems do not influence each other, beyond rounding.
 
     Parameters
     ----------
@@ -49,16 +48,17 @@ def minimize_batch(
         ``riemannian = True``). Costs of torch points are differentiated by autograd where no gradient is given.
     manifold : Manifold
         Where every problem lives.
-    x0 : point of shape (*batch, ...)
-        Start points. Those off the manifold by at most one percent are projected.
+    x0 : point of shape (..., n, p) or the like
+        Start points, with any leading dimensions. Those off the manifold by at most one percent are projected.
     method : {"gradient-descent", "conjugate-gradient"} or Method, optional
         A name, or a value such as ``ConjugateGradient(beta=PolakRibiere())``, with ``Armijo()`` or ``Wolfe()`` as line
         search. By default gradient descent with Barzilai-Borwein steps, which take one evaluation each; conjugate
         gradients, with a curvature of 0.5, take about two evaluations a step and fewer steps.
-    args : tuple of arrays of shape (*batch, ...), optional
-        What differs from problem to problem. With it, finished problems are left out of the evaluations: the callables
-        see the unfinished ones along *one* leading axis, and the same rows of each array (``args=(np.arange(m),)``
-        tells which). Without it, they always see all points, in the batch's own shape.
+    args : tuple of arrays, optional
+        What differs from problem to problem, with the batch's leading dimensions. With it, finished problems are left
+        out of the evaluations: the callables see the unfinished ones along *one* leading axis, and the same rows of
+        each array (``args=(np.arange(m),)`` tells which). Without it, they always see all points, in the batch's own
+        shape.
     gradient : callable or True, optional
         ``(x, *args) -> Euclidean gradients``, shaped like the points.
     stopping : StoppingCriterion, optional
