@@ -38,8 +38,8 @@ METHODS = {
     "AdaRankGrad, sign residual, energy 0.9, long side": (SIGN | {"side": "long"}, (5e-4, 1e-3, 2e-3)),
     "AdaRankGrad, energy 0.95": (ADA | {"energy": 0.95}, (2e-3,)),
     "AdaRankGrad, energy 0.99, fixed gap 200": (FULL | {"tolerance": 0.0}, (2e-3,)),
+    "AdaRankGrad, energy 0.99, mass transport": (FULL | {"moment_transport": "mass"}, (2e-3,)),
     "AdaRankGrad, energy 0.99, variance transport": (FULL | {"moment_transport": "variance"}, (2e-3,)),
-    "AdaRankGrad, energy 0.99, moments kept": (FULL | {"moment_transport": "keep"}, (2e-3,)),
     "AdaRankGrad, sign residual, energy 0.9": (SIGN, (1e-3,)),
     "AdaRankGrad, fira residual, energy 0.9": (SIGN | {"residual": "fira"}, (1e-3,)),
 }

@@ -62,7 +62,7 @@ _OPTIMIZER: dict[str, tuple[Any, str]] = {
     "max_gap": (int, "steps between refreshes at most"),
     "scale": (float, "factor of the projected update"),
     "moment_transport": (
-        ("mass", "variance", "completed", "linear", "keep", "reset"),
+        ("keep", "mass", "completed", "variance", "linear", "reset"),
         "how the moments follow a refresh",
     ),
     "accumulate": (("low-rank",), "accumulate microbatches in the projected space (default: in full)"),

@@ -101,7 +101,7 @@ def memory_report(optimizer: Optimizer) -> MemoryReport:
     >>> weight.square().sum().backward()
     >>> optimizer.step()
     >>> report = memory_report(optimizer)
-    >>> report.state == 4 * 8 * (64 + 2 * 128 + 1), report.adam_state == 4 * 2 * 64 * 128
+    >>> report.state == 4 * 8 * (64 + 2 * 128), report.adam_state == 4 * 2 * 64 * 128
     (True, True)
     """
     if not isinstance(optimizer, Optimizer):

@@ -46,8 +46,9 @@ class AdaRankGrad(SubspaceOptimizer):
     tolerance : float
         A layer refreshes when the average norm of its low-rank gradient has fallen below this times its value at the
         last refresh. With zero the gap is ``max_gap``.
-    moment_transport : {"mass", "variance", "completed", "linear", "keep", "reset"}
-        How the moments follow the subspace.
+    moment_transport : {"keep", "mass", "completed", "variance", "linear", "reset"}
+        How the moments follow the subspace. Entries keep their index by default: directions are ordered by their energy,
+        and this had the least loss of the rules in all comparisons that were measured.
     residual : {None, "fira", "sign"}
         What happens to the part of the gradient outside the subspace.
     residual_scale : float
@@ -123,7 +124,7 @@ class AdaRankGrad(SubspaceOptimizer):
         min_gap: int = 10,
         max_gap: int = 200,
         tolerance: float = 0.6,
-        moment_transport: str = "mass",
+        moment_transport: str = "keep",
         residual: str | None = None,
         residual_scale: float = 1.0,
         side: str = "short",

@@ -34,7 +34,7 @@ def carried_moments(rule, r, m, v, mass, t, betas):
 class DenseLayer:
     """State of one layer, and its step. ``right``: the basis belongs to the rows, so everything is transposed."""
 
-    def __init__(self, weight, *, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, scale=1.0, rule="mass",
+    def __init__(self, weight, *, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, scale=1.0, rule="keep",
                  residual=None, residual_scale=1.0, right=False, sign=-1.0):  # fmt: skip
         self.w = weight.detach().double().numpy().copy()
         self.lr, self.betas, self.eps, self.weight_decay, self.scale = lr, betas, eps, weight_decay, scale
