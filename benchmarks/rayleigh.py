@@ -236,7 +236,7 @@ def main() -> None:
         "rayleigh",
         f"Leading eigenspaces: gradient norm to {TOLERANCE}, one thread, times and their ratios as medians of rounds",
         rows,
-        page=count == len(SIZES),
+        page=True,
         rounds=[[n, p, rounds] for (n, p), rounds in SIZES.items()],
     )
 

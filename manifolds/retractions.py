@@ -72,7 +72,7 @@ class Orthonormalization(Retraction):
     def orthonormalize_with_normalizer(
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
     ) -> tuple[Array, Array | None]:
-        """Pair of X = Y T as by ``orthonormalize`` and of T, or None where X was not formed by one such product."""
+        """Pair of X as by ``orthonormalize`` and of T, with X = Y T to rounding, or None where T was not formed."""
         return self.orthonormalize(y, by, product), None
 
     @abstractmethod
@@ -161,7 +161,7 @@ class CholeskyQR(Orthonormalization):
         if not condition * machine_epsilon(y) <= 1e-2:
             return QR().orthonormalize(y, product=product), None
         x = y @ inverse
-        return x @ self.normalizer(_gram(x, product)), None
+        return x @ self.normalizer(_gram(x, product)), inverse
 
 
 @dataclass(frozen=True)
