@@ -1,8 +1,8 @@
 """Ten thousand problems of size 20 x 3 at once: ours against a loop over pymanopt and over our own ``minimize``.
 
 Two families on the Stiefel manifold: Rayleigh quotients -tr(X^T A X) with random symmetric A, and orthogonal Procrustes
-problems norm(X A - B)^2 / 2 with A of size 3 x 8 and B = Z A + noise, Z a frame. The loops run a sample of the problems,
-and their time is scaled to all of them, which the table says. Every result is checked against its own oracle:
+problems norm(X A - B)^2 / 2 with A of size 3 x 8 and B = Z A + noise, Z a frame. The loops run a sample of the
+problems, and their time is scaled to all of them, which the table says. Every result is checked against its own oracle:
 eigenvalues, and the singular value decomposition of B A^T.
 """
 

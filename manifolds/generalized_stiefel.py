@@ -171,7 +171,7 @@ class GeneralizedStiefelGeometry(FrameGeometry):
         solved = self.manifold.preconditioner.solve(euclidean_gradient)
         return solved - self.normal_basis @ self.multiplier(euclidean_gradient)
 
-    def gradient_covector(self, euclidean_gradient: Array) -> Array:
+    def gradient_covector(self, euclidean_gradient: Array, gradient: Array | None = None) -> Array:
         """M grad = grad f - B X S, with neither a solve nor a product with M."""
         return euclidean_gradient - self.gram_point @ self.multiplier(euclidean_gradient)
 

@@ -120,9 +120,9 @@ class LocalGeometry(ABC):
         """
         return tangent_vector
 
-    def gradient_covector(self, euclidean_gradient: Point) -> Point:
-        """Covector w -> Df(x)[w] of the gradient."""
-        return self.covector(self.riemannian_gradient(euclidean_gradient))
+    def gradient_covector(self, euclidean_gradient: Point, gradient: Point = None) -> Point:
+        """Covector w -> Df(x)[w] of the gradient; the Riemannian gradient may be handed over where it is known."""
+        return self.covector(self.riemannian_gradient(euclidean_gradient) if gradient is None else gradient)
 
     def hessian_covector(self, euclidean_gradient: Point, euclidean_hessian: Point, tangent_vector: Point) -> Point:
         """Covector w -> <Hess f(x)[v], w>_x."""

@@ -166,8 +166,10 @@ class ProductGeometry(LocalGeometry):
     def covector(self, tangent_vector: Point) -> Point:
         return self._each(lambda geometry, v: geometry.covector(v), tangent_vector)
 
-    def gradient_covector(self, euclidean_gradient: Point) -> Point:
-        return self._each(lambda geometry, e: geometry.gradient_covector(e), euclidean_gradient)
+    def gradient_covector(self, euclidean_gradient: Point, gradient: Point = None) -> Point:
+        if gradient is None:
+            return self._each(lambda geometry, e: geometry.gradient_covector(e), euclidean_gradient)
+        return self._each(lambda geometry, e, g: geometry.gradient_covector(e, g), euclidean_gradient, gradient)
 
     def hessian_covector(self, euclidean_gradient: Point, euclidean_hessian: Point, tangent_vector: Point) -> Point:
         return self._each(

@@ -105,7 +105,7 @@ class CanonicalStiefelGeometry(StiefelGeometry):
         x, g, v = self.point, euclidean_gradient, tangent_vector
         a, s = x.mT @ v, x.mT @ g
         in_span = x @ (g.mT @ v - a @ s - s @ a)
-        return self.riemannian_gradient(euclidean_hessian - 0.5 * (in_span - g @ a) - v @ symmetric_part(s))
+        return self.riemannian_gradient(euclidean_hessian - 0.5 * (in_span + g @ a) - v @ symmetric_part(s))
 
     def second_order_retraction(self, tangent_vector: Array) -> Array:
         """Cayley transform, which agrees with the geodesic to second order."""

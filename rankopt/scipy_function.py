@@ -49,10 +49,11 @@ def from_scipy(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from scipy.optimize import rosen, rosen_der, rosen_hess_prod
     >>> from manifolds import Sphere
     >>> from rankopt import minimize
-    >>> result = minimize(from_scipy(rosen, rosen_der, rosen_hess_prod), Sphere(2), rng=0)
+    >>> result = minimize(from_scipy(rosen, rosen_der, rosen_hess_prod), Sphere(2), x0=np.array([1.0, 0.0]))
     >>> result.x.round(4), result.success
     (array([0.7864, 0.6177]), True)
     """

@@ -72,7 +72,7 @@ class State(ABC):
         """Covector w -> <grad f(x), w>_x, as the geometry keeps covectors."""
         if self.euclidean_gradient is None:
             return self.geometry.covector(self.gradient)
-        return self.geometry.gradient_covector(self.euclidean_gradient)
+        return self.geometry.gradient_covector(self.euclidean_gradient, self.gradient)
 
     def hessian_covector(self, tangent_vector: Point) -> Point:
         """Covector w -> <Hess f(x)[v], w>_x, as the geometry keeps covectors."""

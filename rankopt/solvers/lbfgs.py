@@ -80,7 +80,8 @@ class LBFGS(Method[LBFGSMemory]):
     def step(self, state: State, memory: LBFGSMemory, context: Context) -> Step[LBFGSMemory] | None:
         search = self.line_search or Wolfe(curvature=1e-3 if context.cheap_trials else 0.9)
         direction = _direction(state, memory, context)
-        slope = state.derivative(direction)
+        # Not as Df(x)[d]: rounding that is left of the gradient's normal component in d would count there.
+        slope = float(state.geometry.pairing(state.gradient_covector, direction))
         t = None
         if slope < 0:
             first = 1.0 if memory.pairs or context.preconditioner else context.first_step(state, slope)

@@ -82,6 +82,28 @@ def test_hessian_is_tangent_linear_and_symmetric(case):
     assert_close(hessian(manifold.linear_combination(2.0, u, -3.0, v)), together, case.rounding, scale=scale)
 
 
+def test_covectors_are_the_forms_of_their_vectors(case):
+    manifold, x = case.manifold, case.point()
+    geometry, u, v, e, h = manifold.at(x), case.tangent(x), case.tangent(x), case.ambient(x), case.ambient(x)
+    scale = size(e) + size(h) + size(u)
+    covector = geometry.covector(u)
+    assert_close(geometry.pairing(covector, v), geometry.inner_product(u, v), case.rounding, scale=size(u))
+    assert_close(geometry.representative(covector), u, case.rounding)
+    gradient, hessian = geometry.gradient_covector(e), geometry.hessian_covector(e, h, u)
+    assert_close(geometry.pairing(gradient, v), case.trace(e, v), case.rounding, scale=size(e))
+    assert_close(
+        geometry.pairing(hessian, v),
+        geometry.inner_product(geometry.riemannian_hessian(e, h, u), v),
+        case.rounding,
+        scale=scale,
+    )
+    assert_close(geometry.representative(gradient), geometry.riemannian_gradient(e), case.rounding)
+    other = manifold.at(manifold.retraction(x, v))
+    moved = other.covector_from(geometry, covector)
+    expected = other.transport_from(geometry, u)
+    assert_close(other.representative(moved), expected, case.rounding, scale=size(u))
+
+
 def test_hessian_is_the_projected_derivative_of_the_gradient(double):
     """Hess f[v] = P(D grad f[v]) - a(grad f, v), where a(v, v) is the tangential acceleration of geodesics."""
     manifold, x, h = double.manifold, double.point(), 1e-5

@@ -13,10 +13,10 @@ MANIFOLD = Stiefel(8, 2)
 
 
 def iterates(objective, x0, manifold=MANIFOLD, **options):
-    """Points of the first steps of conjugate gradients, as numpy arrays."""
-    points, stopping = [], MaxIterations(12)
-    options |= {"method": "conjugate-gradient", "stopping": stopping, "callback": lambda r: points.append(r.x)}
-    minimize(objective, manifold, x0, **options)
+    """Points of the first steps of conjugate gradients, which use no Hessian product, as numpy arrays."""
+    points = []
+    options |= {"stopping": MaxIterations(12), "callback": lambda r: points.append(r.x)}
+    minimize(objective, manifold, x0, "conjugate-gradient", **options)
     return [np.concatenate([np.asarray(a).ravel() for a in (x if isinstance(x, tuple) else (x,))]) for x in points]
 
 
