@@ -88,8 +88,10 @@ class Rounds:
         defined = xp.isfinite(value) & all_finite(given)
         given = select(defined, given, map_arrays(xp.zeros_like, given))
         geometry = self.manifold.at(point)
-        gradient = self._gradient(geometry, given)
-        squared = self._derivative(geometry, given, gradient, gradient)
+        with np.errstate(all="ignore"):
+            gradient = self._gradient(geometry, given)
+            squared = self._derivative(geometry, given, gradient, gradient)
+        defined = defined & xp.isfinite(squared)
         squared = xp.where(defined, squared, xp.full_like(value, float("nan")))
         norm, none = _root(squared), xp.zeros_like(value, dtype=xp.int64)
         recent = xp.tile(value[:, None], (1, 1 + max(self.directions.search.memory - 1, self.stopping.lookback)))
