@@ -24,7 +24,7 @@ extensions = [
     "matplotlib.sphinxext.plot_directive",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "gallery"]
 templates_path = ["_templates"]
 nitpicky = False
 
@@ -38,17 +38,14 @@ plot_formats = [("svg", 100)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
 
+# Every example runs in the build, and its assertions with it.
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "gallery_built",
-    "filename_pattern": "/plot_",  # every example runs in the build, and its assertions with it
+    "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "download_all_examples": False,
-    "image_scrapers": ("matplotlib",),
-    "min_reported_time": 5,
-    "remove_config_comments": True,
     "show_signature": False,
-    "show_memory": False,
     "write_computation_times": False,
 }
 

@@ -49,13 +49,13 @@ def minimize_batch(
         ``riemannian = True``). Costs of torch points are differentiated by autograd where no gradient is given.
     manifold : Manifold
         Where every problem lives.
-    x0 : point of shape (*batch, ...)
+    x0 : point of shape (batch, ...)
         Start points. Those off the manifold by at most one percent are projected.
     method : {"gradient-descent", "conjugate-gradient"} or Method, optional
         A name, or a value such as ``ConjugateGradient(beta=PolakRibiere())``, with ``Armijo()`` or ``Wolfe()`` as line
         search. By default gradient descent with Barzilai-Borwein steps, which take one evaluation each; conjugate
         gradients, with a curvature of 0.5, take about two evaluations a step and fewer steps.
-    args : tuple of arrays of shape (*batch, ...), optional
+    args : tuple of arrays of shape (batch, ...), optional
         What differs from problem to problem. With it, finished problems are left out of the evaluations: the callables
         see the unfinished ones along *one* leading axis, and the same rows of each array (``args=(np.arange(m),)``
         tells which). Without it, they always see all points, in the batch's own shape.

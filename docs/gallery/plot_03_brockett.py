@@ -44,7 +44,7 @@ for i, level in enumerate(levels):
     ax.plot(x, level + 2 * sign * result.x[:, i], label=f"level {level:.2f}")
     ax.plot(x[::4], level + 2 * exact[::4, i], "k.", markersize=3, label="eigensolver" if i == 3 else None)
 ax.set(xlabel="position", ylabel="energy, and wave function above it", xlim=(-5, 5), ylim=(0, 4.6))
-ax.legend(frameon=False, loc="upper right")
+ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 # %%
 # Each column found its own level, with one more node than the one below: no rotation afterwards is needed.

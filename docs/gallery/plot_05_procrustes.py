@@ -40,12 +40,12 @@ assert np.allclose(result.x, orthogonal_procrustes(P, Q)[0], atol=1e-5)
 
 # %%
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 4.5), layout="constrained", sharex=True, sharey=True)
+fig, axes = plt.subplots(1, 2, figsize=(9, 5), layout="constrained", sharex=True, sharey=True)
 for ax, points, title in zip(axes, (P, P @ result.x), ("before", "after"), strict=True):
     ax.plot(*Q[:, :2].T, ".", color="#D55E00", markersize=4, label="second measurement")
     ax.plot(*points[:, :2].T, color="#0072B2", label="first measurement")
     ax.set(title=title, xlabel="x", ylabel="y", aspect="equal")
-axes[0].legend(frameon=False, loc="lower left")
+axes[1].legend(frameon=False, loc="lower left")
 
 # %%
 # Turned by the rotation found, the first curve runs through the middle of the second points. The same lines solve what

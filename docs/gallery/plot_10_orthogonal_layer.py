@@ -53,4 +53,5 @@ right.set(xlabel="index", ylabel="singular value of the layer", ylim=(0, None))
 left.legend(frameon=False)
 
 # %%
-# The constrained layer learns as well, and all of its singular values stay at one; those of the free layer drift apart.
+# The constrained network recognizes as many unseen digits, and all of its singular values stay at one; those of the
+# free layer drift apart.
