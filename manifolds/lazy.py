@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 Value = TypeVar("Value")
 
 
-class lazy_property(cached_property[Value]):  # noqa: N801  a decorator
+class lazy_property(Generic[Value]):  # noqa: N801  a decorator
     """``functools.cached_property`` without the lock that it takes up to Python 3.11.
 
-    In small problems the lock costs as much as the mathematics behind it.
+    In small problems the lock costs as much as the mathematics behind it, and ``torch.compile`` refuses it.
 
     Examples
     --------
@@ -26,10 +26,17 @@ class lazy_property(cached_property[Value]):  # noqa: N801  a decorator
     (12.0, {'radius': 2.0, 'area': 12.0})
     """
 
-    if not TYPE_CHECKING:
+    def __init__(self, function: Callable[[Any], Value]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
 
-        def __get__(self, instance: Any, owner: type | None = None) -> Any:
-            if instance is None:
-                return self
-            value = instance.__dict__[self.attrname] = self.func(instance)
-            return value
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Value:
+        # Asked for once only: from then on the entry of the instance's dictionary comes first.
+        if instance is None:
+            return self  # type: ignore[return-value]
+        value: Value = self.function(instance)
+        instance.__dict__[self.name] = value
+        return value

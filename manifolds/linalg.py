@@ -171,14 +171,26 @@ def identity(p: int, like: Array) -> Array:
     return np.eye(p, dtype=like.dtype)
 
 
+def is_traced(array: Array) -> bool:
+    """Whether ``torch.compile`` traces the computation, so that no entry can be read as a Python number."""
+    if not _is_torch(array):
+        return False
+    import torch
+
+    return torch.compiler.is_compiling()
+
+
 def cholesky(gram: Array) -> Array | None:
     """Upper-triangular R with R^T R = G, or None where G is not numerically positive definite.
 
-    Only one triangle of G is read, so that G need not be symmetric to the last bit.
+    Only one triangle of G is read, so that G need not be symmetric to the last bit. Under ``torch.compile`` there is no
+    None: torch raises its own error where G is not positive definite.
     """
     if _is_torch(gram):
+        if is_traced(gram):
+            return namespace(gram).linalg.cholesky(gram).mT
         lower, info = namespace(gram).linalg.cholesky_ex(gram)
-        return None if bool(info.any()) or not bool(lower.isfinite().all()) else lower.mT
+        return None if bool(info.any()) or not bool(lower.detach().isfinite().all()) else lower.mT
     if gram.ndim == 2 and gram.dtype.char in "fd":
         upper, info = _lapack("potrf", gram.dtype.char)(gram)
         # The squares of a column of R add up to a diagonal entry of G, so they overflow only where G does.
@@ -201,7 +213,7 @@ def _lapack(name: str, dtype: str) -> Callable[..., Any]:
 def triangular_condition(r: Array) -> float:
     """Squared ratio of the extreme diagonal entries of R: a cheap lower estimate of cond(R^T R), largest of a batch."""
     xp = namespace(r)
-    diagonal = xp.abs(xp.linalg.diagonal(r))
+    diagonal = xp.abs(xp.linalg.diagonal(_detached(r)))
     smallest, largest = xp.min(diagonal, axis=-1), xp.max(diagonal, axis=-1)
     if not bool(xp.all(smallest > 0)):
         return float("inf")
@@ -213,8 +225,13 @@ def factored_condition(r: Array, inverse: Array) -> float:
 
     Infinite where the inverse of R^T R overflows.
     """
-    size = norm(r) * norm(inverse)
+    size = norm(_detached(r)) * norm(_detached(inverse))
     return float(namespace(r).max(size) if size.ndim else size) ** 2 / r.shape[-1]
+
+
+def _detached(array: Array) -> Array:
+    # A number read off an array steers a branch, and has no derivative.
+    return array.detach() if _is_torch(array) else array
 
 
 def solve_triangular(r: Array, b: Array, *, transpose: bool = False) -> Array:

@@ -5,6 +5,9 @@
 ``V -> B V`` (the identity for the Stiefel and Grassmann manifolds). An orthonormalization is ``Y -> Y T`` with a small
 matrix T, the *normalizer* of G = Y^T B Y: T^T G T = I. A curve ``Y(t) T(t)`` therefore costs small-matrix algebra once
 B V is known, and so does its velocity.
+
+Under ``torch.compile`` no branch depends on entries: every orthonormalization goes by Householder QR, the robust way,
+and dependent columns or entries that are not finite show in the result instead of raising :class:`RankDeficientError`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from manifolds.linalg import (
     factored_condition,
     half_upper,
     inverse_triangular,
+    is_traced,
     machine_epsilon,
     namespace,
     orthogonal_polar_factor,
@@ -150,6 +154,8 @@ class CholeskyQR(Orthonormalization):
     def orthonormalize_with_normalizer(
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
     ) -> tuple[Array, Array | None]:
+        if is_traced(y):
+            return QR().orthonormalize(y, product=product), None
         by = _product(y, product) if by is None else by
         r = cholesky(y.mT @ by)
         if r is None:
@@ -195,10 +201,10 @@ class QR(Orthonormalization):
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
     ) -> Array:
         xp = namespace(y)
-        if not bool(xp.all(xp.isfinite(y))):
+        if not is_traced(y) and not bool(xp.all(xp.isfinite(y))):
             raise RankDeficientError
         x, r = positive_qr(y)
-        if triangular_condition(r) * float(xp.finfo(y.dtype).eps) ** 2 > 1e-4:
+        if not is_traced(y) and triangular_condition(r) * float(xp.finfo(y.dtype).eps) ** 2 > 1e-4:
             raise RankDeficientError
         if product is None:
             return x
@@ -254,7 +260,7 @@ class Polar(Orthonormalization):
     ) -> tuple[Array, Array | None]:
         by = _product(y, product) if by is None else by
         gram = symmetric_part(y.mT @ by)
-        r = cholesky(gram)
+        r = None if is_traced(y) else cholesky(gram)
         if r is not None and factored_condition(r, inverse_triangular(r)) <= self.max_condition:
             normalizer = self.normalizer(gram)
             return y @ normalizer, normalizer

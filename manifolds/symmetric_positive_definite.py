@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
+from manifolds.lazy import lazy_property
 from manifolds.linalg import (
     Array,
     Seed,
@@ -133,7 +133,7 @@ class SymmetricPositiveDefiniteGeometry(LocalGeometry):
 
     manifold: SymmetricPositiveDefinite
 
-    @cached_property
+    @lazy_property
     def factor(self) -> Array:
         """Cholesky factor L."""
         r = cholesky(self.point)
@@ -141,7 +141,7 @@ class SymmetricPositiveDefiniteGeometry(LocalGeometry):
             raise ValueError("point is not positive definite; start from manifold.nearest_point(x)")
         return r.mT
 
-    @cached_property
+    @lazy_property
     def inverse_factor(self) -> Array:
         """L^{-1}."""
         return inverse_triangular(self.factor.mT).mT

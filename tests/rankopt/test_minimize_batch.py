@@ -262,7 +262,7 @@ def test_without_args_all_points_are_always_shown():
             lambda r: ((r.nit >= 12) & (r.grad_norm <= 1e-2) & (r.status == Status.CONVERGED_GRADIENT)).all(),
         ),
     ],
-    ids=str,
+    ids=["limit", "no step", "evaluations", "gradient", "target", "change", "step size", "and"],
 )
 def test_criteria_apply_to_each_problem(stopping, holds):
     assert holds(solve(stopping=stopping, method="conjugate-gradient"))
