@@ -49,7 +49,7 @@ lint: $(HAS_EXTRAS)  ## ruff, mypy and the one-way imports
 	$(BIN)/lint-imports
 
 docs: $(HAS_EXTRAS)  ## the site, into docs/_build/html; a warning is an error
-	@rm -rf docs/api/generated  # pages of names that are gone
+	@rm -rf docs/api/generated docs/gallery_built  # pages of names that are gone
 	$(NO_SCREEN) $(BIN)/python -m sphinx -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
 	@echo "Documentation: docs/_build/html/index.html"
 
@@ -66,7 +66,7 @@ bench: $(HAS_PEERS)  ## benchmarks against peers (NAME=cca for one); JSON in ben
 	done
 
 clean:  ## remove .venv, caches and build products; keep demo-report/ and benchmarks/results/
-	rm -rf $(VENV) build dist *.egg-info docs/_build docs/api/generated \
+	rm -rf $(VENV) build dist *.egg-info docs/_build docs/api/generated docs/gallery_built \
 	  .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 

@@ -22,8 +22,9 @@ extensions = [
     "sphinx-mathjax-offline",  # formulas without network
     "numpydoc",
     "matplotlib.sphinxext.plot_directive",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "gallery"]
 templates_path = ["_templates"]
 nitpicky = False
 
@@ -37,6 +38,17 @@ plot_formats = [("svg", 100)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
 
+# Every example runs in the build, and its assertions with it.
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "gallery_built",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+}
+
 html_theme = "pydata_sphinx_theme"
 html_title = "Rankopt"
 html_context = {"default_mode": "light"}
@@ -47,7 +59,7 @@ html_theme_options = {
     "footer_end": [],
     "show_prev_next": False,
 }
-html_sidebars = {"index": [], "idea": [], "subspaces": [], "training": []}
+html_sidebars = {"index": [], "idea": [], "subspaces": [], "training": [], "choosing": []}
 html_show_sourcelink = False
 
 

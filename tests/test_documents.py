@@ -1,5 +1,6 @@
-"""The code of README and CONTRIBUTING runs as it stands."""
+"""The code of README and CONTRIBUTING runs as it stands; examples of the gallery are short and checked."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -62,3 +63,22 @@ def test_the_solver_of_contributing_solves():
     result = minimize(lambda x: x @ a @ x, Sphere(3), method=method, gradient=lambda x: 2 * a @ x, rng=0)
     assert result.success
     assert result.fun == pytest.approx(1.0, abs=1e-9)
+
+
+def lines_of_code(source):
+    """Lines that hold code: without blank ones, comments and the text that opens the file."""
+    opening = ast.parse(source).body[0].end_lineno
+    return [line for line in source.splitlines()[opening:] if line.strip() and not line.lstrip().startswith("#")]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "gallery").glob("*.py")), ids=lambda path: path.stem)
+def test_examples_of_the_gallery_are_short_and_checked(path):
+    source = path.read_text(encoding="utf-8")
+    assert len(lines_of_code(source)) <= 30
+    assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(source)))
+
+
+def test_the_gallery_runs_every_file():
+    names = [path.name for path in (ROOT / "docs" / "gallery").glob("*.py")]
+    assert len(names) >= 10
+    assert all(name.startswith("plot_") for name in names)
