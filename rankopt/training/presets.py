@@ -47,8 +47,8 @@ class AdaRankGrad(SubspaceOptimizer):
         A layer refreshes when the average norm of its low-rank gradient has fallen below this times its value at the
         last refresh. With zero the gap is ``max_gap``.
     moment_transport : {"keep", "mass", "completed", "variance", "linear", "reset"}
-        How the moments follow the subspace. Entries keep their index by default: directions are ordered by their energy,
-        and this had the least loss of the rules in all comparisons that were measured.
+        How the moments follow the subspace. By default entries keep their index, the directions being ordered by their
+        energy, which had the least loss in training on text; ``"mass"`` rotates the moments with the subspace.
     residual : {None, "fira", "sign"}
         What happens to the part of the gradient outside the subspace.
     residual_scale : float
