@@ -17,7 +17,7 @@ from rankopt.solvers.conjugate_gradient import ConjugateGradient
 from rankopt.solvers.gradient_descent import GradientDescent
 from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.method import Context, Method
-from rankopt.solvers.stopping import CostChange, GradientNorm, MaxIterations, Progress, Status, StoppingCriterion
+from rankopt.solvers.stopping import Progress, Status, StoppingCriterion, as_criterion
 from rankopt.solvers.trust_region import TrustRegion
 from rankopt.state import ObjectiveProblem, Problem, State
 
@@ -108,15 +108,9 @@ def minimize(
         raise TypeError(
             f"preconditioner must be a callable (x, v) -> tangent vector, got {type(preconditioner).__name__}"
         )
-    if stopping is None:
-        stopping = GradientNorm() | CostChange() | MaxIterations(1000)
-    elif not isinstance(stopping, StoppingCriterion):
-        raise TypeError(
-            f"stopping must be a StoppingCriterion such as MaxIterations(100), got {type(stopping).__name__}"
-        )
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a callable, got {type(callback).__name__}")
-    run = Run(problem, solver, stopping, preconditioner, callback, progress)
+    run = Run(problem, solver, as_criterion(stopping), preconditioner, callback, progress)
     return run.to_end(problem.random_start(rng) if x0 is None else x0)
 
 
