@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from problems.checkpoint import load_model
     from problems.corpus import Corpus, read_text
     from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
+    from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
     from problems.language_model import LanguageModel, LanguageModelConfig
+    from problems.lobpcg import LOBPCG
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
     from problems.training_options import TrainingOptions
@@ -27,6 +29,8 @@ _HOMES = {
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",
     "Covariances": "data",
+    "GeneralizedEigenpairs": "generalized_eigen",
+    "LOBPCG": "lobpcg",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
     "PairedViews": "data",
@@ -35,6 +39,7 @@ _HOMES = {
     "TrainingResult": "training",
     "TrainingStep": "training",
     "ViewCovariance": "data",
+    "generalized_eigh": "generalized_eigen",
     "load_model": "checkpoint",
     "read_text": "corpus",
     "solve_dense": "cca_direct",
@@ -43,6 +48,7 @@ _HOMES = {
 
 __all__ = [
     "CCA",
+    "LOBPCG",
     "BytePairTokenizer",
     "ByteTokenizer",
     "CCAProblem",
@@ -51,6 +57,7 @@ __all__ = [
     "CovarianceMatrices",
     "CovarianceProducts",
     "Covariances",
+    "GeneralizedEigenpairs",
     "LanguageModel",
     "LanguageModelConfig",
     "PairedViews",
@@ -59,6 +66,7 @@ __all__ = [
     "TrainingResult",
     "TrainingStep",
     "ViewCovariance",
+    "generalized_eigh",
     "load_model",
     "read_text",
     "solve_dense",
