@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
     from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
     from problems.language_model import LanguageModel, LanguageModelConfig
+    from problems.lda import LDA
     from problems.lobpcg import LOBPCG
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
@@ -30,6 +31,7 @@ _HOMES = {
     "CovarianceProducts": "data",
     "Covariances": "data",
     "GeneralizedEigenpairs": "generalized_eigen",
+    "LDA": "lda",
     "LOBPCG": "lobpcg",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
@@ -48,6 +50,7 @@ _HOMES = {
 
 __all__ = [
     "CCA",
+    "LDA",
     "LOBPCG",
     "BytePairTokenizer",
     "ByteTokenizer",

@@ -1,0 +1,193 @@
+"""Whitening of a within-class covariance C: by Cholesky, by eigenvectors, by randomized Cholesky-QR, by the rows."""
+
+from __future__ import annotations
+
+import warnings
+
+from manifolds.linalg import (
+    Array,
+    cholesky,
+    identity,
+    machine_epsilon,
+    namespace,
+    solve_triangular,
+    symmetric_part,
+    triangular_condition,
+)
+from manifolds.sketching import SparseSignSketch
+from problems.labelled_data import LabelledData
+
+MAX_GRAM_CONDITION = 1e12
+"""Condition of the within-class covariance, of columns of unit variance, up to which its Cholesky factor is trusted."""
+
+SKETCH_FACTOR = 4
+"""Rows of a sketch per column, at first."""
+
+
+class Factor:
+    """A covariance by a triangular factor of its scaled form, D C D = R^T R.
+
+    Parameters
+    ----------
+    factor : array of shape (d, d)
+        R, upper triangular.
+    scale : array of shape (d,)
+        Diagonal of D; features with a zero there are left out.
+    condition : float
+        Estimate of cond(D C D).
+    """
+
+    def __init__(self, factor: Array, scale: Array, condition: float) -> None:
+        self.factor, self.scale, self.condition = factor, scale, condition
+
+    def whiten(self, f: Array) -> Array:
+        """R^{-T} D F."""
+        return solve_triangular(self.factor, self.scale[:, None] * f, transpose=True)
+
+    def directions(self, u: Array) -> Array:
+        """D R^{-1} U."""
+        return self.scale[:, None] * solve_triangular(self.factor, u)
+
+
+class Basis:
+    """A covariance on the span of directions W (d x r), W^T C W = I.
+
+    Parameters
+    ----------
+    basis : array of shape (d, r)
+    condition : float
+    """
+
+    def __init__(self, basis: Array, condition: float) -> None:
+        self.basis, self.condition = basis, condition
+
+    def whiten(self, f: Array) -> Array:
+        """W^T F."""
+        return self.basis.mT @ f
+
+    def directions(self, u: Array) -> Array:
+        """W U."""
+        return self.basis @ u
+
+
+def factored(covariance: Array, means: Array) -> Factor | None:
+    """Cholesky factor of a covariance that is scaled to unit diagonal first; None where it is too ill conditioned.
+
+    Features that do not vary within the classes keep a unit diagonal here and get no weight.
+    """
+    xp = namespace(covariance)
+    inverse = _inverse_deviations(xp.linalg.diagonal(covariance), means)
+    scaled = covariance * inverse * inverse[:, None]
+    missing = inverse == 0
+    factor = cholesky(scaled + xp.astype(missing, scaled.dtype) * identity(scaled.shape[0], scaled))
+    if factor is None or (condition := triangular_condition(factor)) > MAX_GRAM_CONDITION:
+        return None
+    return Factor(factor, inverse, condition)
+
+
+def truncated(covariance: Array, means: Array) -> Basis:
+    """Eigenvectors of a covariance, scaled to unit diagonal first, whose eigenvalues stand clear of rounding."""
+    xp = namespace(covariance)
+    d, inverse = covariance.shape[0], _inverse_deviations(xp.linalg.diagonal(covariance), means)
+    values, vectors = xp.linalg.eigh(covariance * inverse * inverse[:, None])
+    first = d - _kept(values, d * machine_epsilon(values), inverse)
+    return Basis(inverse[:, None] * vectors[:, first:] / xp.sqrt(values[first:]), float(values[-1] / values[first]))
+
+
+def cholesky_qr(data: LabelledData, ridge: float, seed: int) -> tuple[Basis, int]:
+    """Whitening by randomized Cholesky-QR: the Gram matrix of the data whitened by a sketch is well conditioned.
+
+    Where the rows do not fill the space, R of the sketch is replaced by its leading singular vectors.
+
+    Returns
+    -------
+    basis : Basis
+    size : int
+        Rows of the sketch.
+
+    References
+    ----------
+    Balabanov, Randomized Cholesky QR factorizations, arXiv:2210.09953 (2022), Algorithm 3.1.
+    """
+    d = data.n_features
+    size = SKETCH_FACTOR * min(d, data.n_samples)
+    sketched = data.sketch(SparseSignSketch(size, seed))
+    xp = namespace(sketched)
+    if ridge:
+        sketched = xp.concat([sketched, ridge**0.5 * identity(d, sketched)])
+    squares = xp.astype(xp.sum(sketched * sketched, axis=0), xp.float64)
+    inverse = _inverse_deviations(squares, data.means, machine_epsilon(data.like))
+    scaled = xp.astype(inverse, sketched.dtype)
+    factor = xp.linalg.qr(sketched * scaled)[1]
+    epsilon = machine_epsilon(factor)
+    condition = triangular_condition(factor) if factor.shape[0] == d else float("inf")
+    if condition < (1e-2 / (d * epsilon)) ** 2:
+        first = solve_triangular(factor, identity(d, factor))
+    else:
+        _, values, vt = xp.linalg.svd(factor, full_matrices=False)
+        rank = _kept(values, max(sketched.shape) * epsilon, inverse)
+        first = vt[:rank].mT / values[:rank]
+        condition = float(values[0] / values[rank - 1]) ** 2
+    first = scaled[:, None] * first
+    gram = symmetric_part(data.whitened_gram(first))
+    first = xp.astype(first, gram.dtype)
+    second = cholesky(gram + ridge * (first.mT @ first))
+    if second is None:
+        raise ValueError("X is too ill conditioned within its classes for this dtype; use reg > 0 or shrinkage")
+    return Basis(solve_triangular(second, first.mT, transpose=True).mT, condition), size
+
+
+def row_space(data: LabelledData, between: Array, ridge: float) -> Basis:
+    """Whitening by the singular vectors of fewer rows than columns, and by what F has outside of their span."""
+    centred = data.centred()
+    xp = namespace(centred)
+    _, values, vt = xp.linalg.svd(centred, full_matrices=False)
+    tolerance = max(centred.shape) * machine_epsilon(values)
+    values, vt = (xp.astype(part, between.dtype) for part in (values, vt))
+    if not ridge:
+        rank = _kept(values, tolerance, xp.ones_like(between[:, 0]))
+        return Basis(vt[:rank].mT / values[:rank], float(values[0] / values[rank - 1]) ** 2)
+    rank = max(1, int(xp.sum(xp.astype(values > tolerance * values[0], xp.int64))))
+    known, values = vt[:rank].mT, values[:rank]
+    rest = between - known @ (known.mT @ between)
+    outside, sizes, _ = xp.linalg.svd(rest - known @ (known.mT @ rest), full_matrices=False)
+    outside = outside[:, sizes > tolerance * xp.linalg.matrix_norm(between)]
+    basis = xp.concat([known / xp.sqrt(values**2 + ridge), outside / ridge**0.5], axis=1)
+    return Basis(basis, 1 + float(values[0]) ** 2 / ridge)
+
+
+def _inverse_deviations(variances: Array, means: Array, epsilon: float | None = None) -> Array:
+    """One over the standard deviations within classes; zero for features that do not vary beyond rounding."""
+    xp = namespace(variances)
+    epsilon = machine_epsilon(variances) if epsilon is None else epsilon
+    rounding = 10 * epsilon * xp.max(xp.abs(means), axis=0)
+    varies = variances > rounding**2
+    constant = ~varies & (xp.max(means, axis=0) - xp.min(means, axis=0) > 10 * rounding)
+    if bool(xp.any(constant)):
+        warnings.warn(
+            "X has features that are constant within every class but differ between classes, which separate them "
+            "perfectly and are left out, since their quotient is infinite; reg > 0 or shrinkage keeps them",
+            UserWarning,
+            stacklevel=4,
+        )
+    return xp.where(varies, 1 / xp.sqrt(xp.where(varies, variances, xp.ones_like(variances))), 0 * variances)
+
+
+def _kept(values: Array, tolerance: float, inverse_deviations: Array) -> int:
+    """How many values stand clear of rounding, with a warning where that is fewer than features that vary."""
+    xp = namespace(values)
+
+    def count(chosen: Array) -> int:
+        return int(xp.sum(xp.astype(chosen, xp.int64)))
+
+    rank, varying = count(values > tolerance * xp.max(values)), count(inverse_deviations > 0)
+    if rank == 0:
+        raise ValueError("X does not vary within its classes, so their covariance is zero; use reg > 0")
+    if rank < varying:
+        warnings.warn(
+            f"X has numerical rank {rank} within its classes for {varying} features that vary and is truncated to it; "
+            "reg > 0 or shrinkage keeps all directions",
+            UserWarning,
+            stacklevel=4,
+        )
+    return rank
