@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from problems.corpus import Corpus, read_text
     from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
     from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
+    from problems.labelled_data import ClassStatistics, LabelledData
     from problems.language_model import LanguageModel, LanguageModelConfig
     from problems.lda import LDA
     from problems.lobpcg import LOBPCG
@@ -26,6 +27,7 @@ _HOMES = {
     "CCA": "cca",
     "CCAProblem": "cca_problem",
     "CanonicalPairs": "cca_direct",
+    "ClassStatistics": "labelled_data",
     "Corpus": "corpus",
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",
@@ -33,6 +35,7 @@ _HOMES = {
     "GeneralizedEigenpairs": "generalized_eigen",
     "LDA": "lda",
     "LOBPCG": "lobpcg",
+    "LabelledData": "labelled_data",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
     "PairedViews": "data",
@@ -56,11 +59,13 @@ __all__ = [
     "ByteTokenizer",
     "CCAProblem",
     "CanonicalPairs",
+    "ClassStatistics",
     "Corpus",
     "CovarianceMatrices",
     "CovarianceProducts",
     "Covariances",
     "GeneralizedEigenpairs",
+    "LabelledData",
     "LanguageModel",
     "LanguageModelConfig",
     "PairedViews",

@@ -183,7 +183,7 @@ class LDA(DiscriminantRule):
         X : array or scipy sparse matrix of shape (n_samples, n_features)
         y : array of shape (n_samples,)
         classes : array of shape (n_classes,), optional
-            All labels that may come; needed in the first call.
+            All labels that may come; needed in the first call, unless ``fit`` has seen them.
         sample_weight : array of shape (n_samples,), optional
 
         Returns
@@ -198,6 +198,8 @@ class LDA(DiscriminantRule):
             the shrinkage needs all rows at once.
         """
         earlier: ClassStatistics | None = getattr(self, "_statistics", None)
+        if classes is None:
+            classes = getattr(self, "classes_", None)
         if earlier is None and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit: all labels that may come")
         if self.solver not in ("auto", "direct"):
@@ -207,14 +209,13 @@ class LDA(DiscriminantRule):
                 "shrinkage must be a number, and priors left out beside it, for partial_fit: anything else needs the "
                 "rows of all calls at once"
             )
-        known = classes if earlier is None else self.classes_
-        data = self._labelled(X, y, sample_weight, classes=known, reset=earlier is None)
+        data = self._labelled(X, y, sample_weight, classes=classes, reset=earlier is None)
         statistics = data.statistics()
         self._statistics = statistics = statistics if earlier is None else earlier.merged(statistics)
         means = ClassMeans(statistics.means, as_priors(self.priors, statistics.counts))
         self.solver_ = "direct"
         if self.shrinkage is None:
-            result = self._direct(statistics, means, may_truncate=True)
+            result = self._direct(statistics, means, data.like, may_truncate=True)
             assert result is not None
             self._set_result(result, None, means, data.like)
         else:
@@ -297,7 +298,9 @@ class LDA(DiscriminantRule):
         result = None
         if self.solver_ == "direct":
             statistics = data.statistics()
-            result = self._direct(statistics, ClassMeans(statistics.means, priors), may_truncate=self.solver != "auto")
+            result = self._direct(
+                statistics, ClassMeans(statistics.means, priors), data.like, may_truncate=self.solver != "auto"
+            )
             self.solver_ = "cholesky-qr" if result is None else "direct"
         if result is None and self.solver_ == "cholesky-qr":
             if data.n_samples < data.n_features and not data.sparse:
@@ -314,15 +317,18 @@ class LDA(DiscriminantRule):
             )  # fmt: skip
         self._set_result(result, None, ClassMeans(data.means, priors), data.like)
 
-    def _direct(self, statistics: ClassStatistics, means: ClassMeans, *, may_truncate: bool) -> Discriminants | None:
+    def _direct(
+        self, statistics: ClassStatistics, means: ClassMeans, like: Array, *, may_truncate: bool
+    ) -> Discriminants | None:
         """Directions by a Cholesky factor; by eigenvectors, or None, where that is too ill conditioned."""
         covariance = statistics.scatter / statistics.total
         covariance = covariance + float(self.reg) * identity(covariance.shape[0], covariance)
         seen = means.means[statistics.counts > 0]
-        whitening = factored(covariance, seen)
+        # Whoever asks for this solver gets it as long as it does not fail.
+        whitening = factored(covariance, seen, None if may_truncate else like)
         if whitening is not None:
             return discriminants(whitening, means.between)
-        return discriminants(truncated(covariance, seen), means.between) if may_truncate else None
+        return discriminants(truncated(covariance, seen, like), means.between) if may_truncate else None
 
     def _fit_shrunken(self, data: LabelledData, priors: Array) -> None:
         shrinkage = self.shrinkage

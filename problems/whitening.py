@@ -8,6 +8,7 @@ from manifolds.linalg import (
     Array,
     cholesky,
     identity,
+    kind,
     machine_epsilon,
     namespace,
     solve_triangular,
@@ -17,8 +18,9 @@ from manifolds.linalg import (
 from manifolds.sketching import SparseSignSketch
 from problems.labelled_data import LabelledData
 
-MAX_GRAM_CONDITION = 1e12
-"""Condition of the within-class covariance, of columns of unit variance, up to which its Cholesky factor is trusted."""
+GRAM_ACCURACY = {"float64": 1e-6, "float32": 2e-4}
+"""Error of eigenvalues up to which the Cholesky factor of a covariance is trusted: about the covariance's condition,
+its columns scaled to unit variance, times the machine epsilon of the data it was formed from."""
 
 SKETCH_FACTOR = 4
 """Rows of a sketch per column, at first."""
@@ -70,27 +72,31 @@ class Basis:
         return self.basis @ u
 
 
-def factored(covariance: Array, means: Array) -> Factor | None:
+def factored(covariance: Array, means: Array, like: Array | None = None) -> Factor | None:
     """Cholesky factor of a covariance that is scaled to unit diagonal first; None where it is too ill conditioned.
 
-    Features that do not vary within the classes keep a unit diagonal here and get no weight.
+    How much is too much depends on the dtype of the data, ``like``; where it is left out, only what fails is. Features
+    that do not vary within the classes keep a unit diagonal here and get no weight.
     """
     xp = namespace(covariance)
     inverse = _inverse_deviations(xp.linalg.diagonal(covariance), means)
     scaled = covariance * inverse * inverse[:, None]
     missing = inverse == 0
     factor = cholesky(scaled + xp.astype(missing, scaled.dtype) * identity(scaled.shape[0], scaled))
-    if factor is None or (condition := triangular_condition(factor)) > MAX_GRAM_CONDITION:
+    if factor is None:
+        return None
+    condition = triangular_condition(factor)
+    if like is not None and condition * machine_epsilon(like) > GRAM_ACCURACY[kind(like)[1]]:
         return None
     return Factor(factor, inverse, condition)
 
 
-def truncated(covariance: Array, means: Array) -> Basis:
-    """Eigenvectors of a covariance, scaled to unit diagonal first, whose eigenvalues stand clear of rounding."""
+def truncated(covariance: Array, means: Array, like: Array) -> Basis:
+    """Eigenvectors of a covariance, scaled to unit diagonal, whose eigenvalues stand clear of rounding of ``like``."""
     xp = namespace(covariance)
     d, inverse = covariance.shape[0], _inverse_deviations(xp.linalg.diagonal(covariance), means)
     values, vectors = xp.linalg.eigh(covariance * inverse * inverse[:, None])
-    first = d - _kept(values, d * machine_epsilon(values), inverse)
+    first = d - _kept(values, d * machine_epsilon(like), inverse)
     return Basis(inverse[:, None] * vectors[:, first:] / xp.sqrt(values[first:]), float(values[-1] / values[first]))
 
 
@@ -110,13 +116,13 @@ def cholesky_qr(data: LabelledData, ridge: float, seed: int) -> tuple[Basis, int
     Balabanov, Randomized Cholesky QR factorizations, arXiv:2210.09953 (2022), Algorithm 3.1.
     """
     d = data.n_features
+    # Deviations of the data, not of the sketch: what a truncation leaves depends on them, and must not be random.
+    inverse = _inverse_deviations(data.variances() + ridge, data.means)
     size = SKETCH_FACTOR * min(d, data.n_samples)
     sketched = data.sketch(SparseSignSketch(size, seed))
     xp = namespace(sketched)
     if ridge:
         sketched = xp.concat([sketched, ridge**0.5 * identity(d, sketched)])
-    squares = xp.astype(xp.sum(sketched * sketched, axis=0), xp.float64)
-    inverse = _inverse_deviations(squares, data.means, machine_epsilon(data.like))
     scaled = xp.astype(inverse, sketched.dtype)
     factor = xp.linalg.qr(sketched * scaled)[1]
     epsilon = machine_epsilon(factor)
@@ -141,12 +147,15 @@ def row_space(data: LabelledData, between: Array, ridge: float) -> Basis:
     """Whitening by the singular vectors of fewer rows than columns, and by what F has outside of their span."""
     centred = data.centred()
     xp = namespace(centred)
-    _, values, vt = xp.linalg.svd(centred, full_matrices=False)
-    tolerance = max(centred.shape) * machine_epsilon(values)
-    values, vt = (xp.astype(part, between.dtype) for part in (values, vt))
+    tolerance = max(centred.shape) * machine_epsilon(centred)
     if not ridge:
-        rank = _kept(values, tolerance, xp.ones_like(between[:, 0]))
-        return Basis(vt[:rank].mT / values[:rank], float(values[0] / values[rank - 1]) ** 2)
+        inverse = _inverse_deviations(xp.sum(centred * centred, axis=0), data.means)
+        _, values, vt = xp.linalg.svd(centred * inverse, full_matrices=False)
+        rank = _kept(values, tolerance, inverse)
+        basis = xp.astype(inverse[:, None] * vt[:rank].mT / values[:rank], between.dtype)
+        return Basis(basis, float(values[0] / values[rank - 1]) ** 2)
+    _, values, vt = xp.linalg.svd(centred, full_matrices=False)
+    values, vt = (xp.astype(part, between.dtype) for part in (values, vt))
     rank = max(1, int(xp.sum(xp.astype(values > tolerance * values[0], xp.int64))))
     known, values = vt[:rank].mT, values[:rank]
     rest = between - known @ (known.mT @ between)
@@ -156,13 +165,12 @@ def row_space(data: LabelledData, between: Array, ridge: float) -> Basis:
     return Basis(basis, 1 + float(values[0]) ** 2 / ridge)
 
 
-def _inverse_deviations(variances: Array, means: Array, epsilon: float | None = None) -> Array:
+def _inverse_deviations(variances: Array, means: Array) -> Array:
     """One over the standard deviations within classes; zero for features that do not vary beyond rounding."""
     xp = namespace(variances)
-    epsilon = machine_epsilon(variances) if epsilon is None else epsilon
-    rounding = 10 * epsilon * xp.max(xp.abs(means), axis=0)
+    rounding = 10 * machine_epsilon(variances) * xp.astype(xp.max(xp.abs(means), axis=0), variances.dtype)
     varies = variances > rounding**2
-    constant = ~varies & (xp.max(means, axis=0) - xp.min(means, axis=0) > 10 * rounding)
+    constant = ~varies & (xp.astype(xp.max(means, axis=0) - xp.min(means, axis=0), rounding.dtype) > 10 * rounding)
     if bool(xp.any(constant)):
         warnings.warn(
             "X has features that are constant within every class but differ between classes, which separate them "
