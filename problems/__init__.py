@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from problems.checkpoint import load_model
     from problems.corpus import Corpus, read_text
     from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
+    from problems.data_matrix import DataMatrix
     from problems.language_model import LanguageModel, LanguageModelConfig
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
@@ -27,6 +28,7 @@ _HOMES = {
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",
     "Covariances": "data",
+    "DataMatrix": "data_matrix",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
     "PairedViews": "data",
@@ -51,6 +53,7 @@ __all__ = [
     "CovarianceMatrices",
     "CovarianceProducts",
     "Covariances",
+    "DataMatrix",
     "LanguageModel",
     "LanguageModelConfig",
     "PairedViews",
