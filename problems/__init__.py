@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from problems.checkpoint import load_model
     from problems.corpus import Corpus, read_text
     from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
+    from problems.data_matrix import DataMatrix
     from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
     from problems.labelled_data import ClassStatistics, LabelledData
     from problems.language_model import LanguageModel, LanguageModelConfig
@@ -36,6 +37,7 @@ _HOMES = {
     "LDA": "lda",
     "LOBPCG": "lobpcg",
     "LabelledData": "labelled_data",
+    "DataMatrix": "data_matrix",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
     "PairedViews": "data",
@@ -64,6 +66,7 @@ __all__ = [
     "CovarianceMatrices",
     "CovarianceProducts",
     "Covariances",
+    "DataMatrix",
     "GeneralizedEigenpairs",
     "LabelledData",
     "LanguageModel",

@@ -107,4 +107,4 @@ class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
                 )
             require_finite(X, "X")
             return X
-        return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=[np.float64, np.float32], reset=False)

@@ -11,22 +11,24 @@ contribute is subtracted afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from manifolds.linalg import (
-    Array,
-    add_signed_rows,
-    convert,
-    is_array,
-    is_scipy_sparse,
-    is_torch_array,
-    namespace,
-    to_numpy,
+from manifolds.linalg import Array, add_signed_rows, convert, is_scipy_sparse, is_torch_array, namespace, to_numpy
+from manifolds.sketching import Sketch, require_integer
+from problems.row_blocks import (
+    as_data,
+    bytes_per_row,
+    column_squares,
+    cross_product,
+    empty_like,
+    has_cheap_blocks,
+    row_block,
+    shifted_rows,
 )
-from manifolds.sketching import Sketch
 from problems.row_reduction import RowReduction
 
 _BLOCK_BYTES = 2**24
@@ -79,7 +81,8 @@ class LabelledData:
     Parameters
     ----------
     x : array or scipy sparse matrix of shape (n, d)
-        Read, and never copied or changed; a sparse matrix that is not in CSR form is converted.
+        numpy array, dense torch tensor, or scipy sparse matrix by rows or columns; read, never copied, filled or
+        changed.
     codes : numpy array of shape (n,)
         Class of each row, integers from 0 to l - 1.
     n_classes : int
@@ -96,6 +99,11 @@ class LabelledData:
         Reads of the data so far.
     counts : array of shape (l,)
         Weight of each class.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If x is no real floating matrix, or codes or weights do not fit; in the first pass, if x holds NaN or infinity.
 
     Examples
     --------
@@ -121,21 +129,38 @@ class LabelledData:
         rows: np.ndarray | None = None,
         block_rows: int | None = None,
     ) -> None:
-        self.sparse = is_scipy_sparse(x)
-        self.x = x.tocsr() if self.sparse else x
-        self.like = x[:0] if is_array(x) else np.empty((0, x.shape[1]), dtype=x.dtype)
-        self.n_samples, self.n_features = len(codes), x.shape[1]
+        self.data, self.like, self.sparse = as_data(x, "x"), empty_like(x), is_scipy_sparse(x)
+        require_integer("n_classes", n_classes, smallest=1)
+        self.n_samples, self.n_features = x.shape[0] if rows is None else len(rows), x.shape[1]
         self.codes, self.n_classes, self.weights = codes, n_classes, weights
+        self._require_rows()
         self._indices, self._chosen = self._as_index(codes), None if rows is None else self._as_index(rows)
+        self._roots = None if weights is None else convert(weights**0.5, self.like)
         self.counts = self._wide(np.bincount(codes, weights, minlength=n_classes))
-        itemsize = namespace(self.like).finfo(self.like.dtype).bits // 8
-        row_bytes = max(1, self.x.nnz // max(1, self.n_samples) * 2 if self.sparse else self.n_features) * itemsize
-        self._most = [
-            max(64, size // row_bytes) if block_rows is None else block_rows for size in (_BLOCK_BYTES, _CACHED_BYTES)
-        ]
+        sizes = [max(64, size // bytes_per_row(x)) for size in (_BLOCK_BYTES, _CACHED_BYTES)]
+        if block_rows is not None:
+            require_integer("block_rows", block_rows, smallest=1)
+            sizes = [int(block_rows)] * 2
+        self._large: int
+        self._small: int
+        # Sparse columns can only be read all at once.
+        self._large, self._small = sizes if has_cheap_blocks(x) else [self.n_samples] * 2
         self.n_passes = 0
         self._pilots = self._pilot_means()
         self._means: Array | None = None
+
+    def _require_rows(self) -> None:
+        n, codes, weights = self.n_samples, self.codes, self.weights
+        if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu" or codes.shape != (n,):
+            raise ValueError(f"codes must be a numpy array of {n} integers, one for each row, got {codes!r}")
+        if codes.min() < 0 or codes.max() >= self.n_classes:
+            raise ValueError(f"codes must be between 0 and n_classes - 1 = {self.n_classes - 1}")
+        if weights is None:
+            return
+        if not isinstance(weights, np.ndarray) or weights.shape != (n,) or not bool(np.all(weights >= 0)):
+            raise ValueError(f"weights must be a numpy array of {n} numbers that are not negative, got {weights!r}")
+        if not 0 < weights.sum() < np.inf:
+            raise ValueError("weights must be finite and not all zero")
 
     @property
     def _torch(self) -> bool:
@@ -165,12 +190,12 @@ class LabelledData:
         weights : numpy array of shape (l,), optional
             Factors by which rows of each class count in the scatter (not in the means).
         """
-        factors = None if weights is None else weights[self.codes]
+        roots = None if weights is None else convert(weights[self.codes] ** 0.5, self.like)
 
-        def gram(block: Any, first: int) -> tuple[Array]:
-            if factors is not None:
-                block = self._scaled(block, factors[first : first + block.shape[0]] ** 0.5)
-            return (self._wide(block.T @ block),)
+        def gram(block: Any, rows: slice) -> tuple[Array]:
+            if roots is not None:
+                block = shifted_rows(block, None, roots[rows])
+            return (self._wide(cross_product(block, block)),)
 
         gaps, (scatter,) = self._reduce(gram)
         counts = self.counts if weights is None else self.counts * self._wide(weights)
@@ -184,29 +209,21 @@ class LabelledData:
         def part(first: int, stop: int) -> tuple[Array, Array]:
             result = xp.zeros_like(a, dtype=xp.float64)
             totals = xp.zeros_like(shifts, dtype=xp.float64)
-            for row in range(first, stop, self._most[1]):
-                rows = slice(row, min(row + self._most[1], stop))
-                block = self._shifted(rows)
-                scores = block @ a - shifts[self._indices[rows]]
-                if self.weights is not None:
-                    scores = self._scaled(scores, self.weights[rows])
+            for rows in _stretches(first, stop, self._small):
+                block = shifted_rows(self._take(rows), self._shifts(rows), self._roots_of(rows))
+                scores = block @ a - self._of_classes(shifts, rows)
                 result += block.T @ scores
                 totals += add_signed_rows(xp.zeros_like(shifts), scores, *self._onehot(rows))
             return result, totals
 
         self.n_passes += 1
-        result, totals = self._rows(self._most[1]).sum(part)
+        result, totals = self._rows(self._small).sum(part)
         # The scores are centred already, so their sums are rounding, and so is this correction.
         return self._narrow((result - gaps.mT @ totals) / self.total)
 
     def variances(self) -> Array:
         """Diagonal of S_w, in one pass."""
-
-        def squares(block: Any, first: int) -> tuple[Array]:
-            summed = block.multiply(block).sum(axis=0) if self.sparse else namespace(block).sum(block * block, axis=0)
-            return (self._wide(np.asarray(summed).ravel() if self.sparse else summed),)
-
-        gaps, (total,) = self._reduce(squares)
+        gaps, (total,) = self._reduce(lambda block, rows: (self._wide(column_squares(block)),))
         return self._narrow((total - namespace(gaps).sum(gaps * gaps * self.counts[:, None], axis=0)) / self.total)
 
     def sketch(self, sketch: Sketch) -> Array:
@@ -214,13 +231,9 @@ class LabelledData:
         ones = convert(np.eye(self.n_classes), self.like)
         sketched, classes = self._zeros(sketch.size), sketch.apply(ones[:0])
 
-        def add(block: Any, first: int) -> tuple[()]:
-            rows = slice(first, first + block.shape[0])
-            sketch.apply(block, first, sketched)
-            onehot = ones[self._indices[rows]]
-            sketch.apply(
-                onehot if self.weights is None else self._scaled(onehot, self.weights[rows] ** 0.5), first, classes
-            )
+        def add(block: Any, rows: slice) -> tuple[()]:
+            sketch.apply(block, rows.start, sketched)
+            sketch.apply(self._of_classes(ones, rows), rows.start, classes)
             return ()
 
         gaps, _ = self._reduce(add, parallel=False)
@@ -230,10 +243,8 @@ class LabelledData:
         """W^T S_w W, in one pass that forms the scores of the centred rows: nothing ill conditioned is squared."""
         shifts = self._narrow(self.means - self._pilots) @ w
 
-        def gram(block: Any, first: int) -> tuple[Array]:
-            rows = slice(first, first + block.shape[0])
-            centred = shifts[self._indices[rows]]
-            scores = block @ w - (centred if self.weights is None else self._scaled(centred, self.weights[rows] ** 0.5))
+        def gram(block: Any, rows: slice) -> tuple[Array]:
+            scores = block @ w - self._of_classes(shifts, rows)
             return (self._wide(scores.T @ scores),)
 
         return self._reduce(gram)[1][0] / self.total
@@ -242,13 +253,13 @@ class LabelledData:
         """The rows of one class alone."""
         rows = np.flatnonzero(self.codes == k)
         codes = np.zeros(len(rows), dtype=self.codes.dtype)
-        return LabelledData(self.x, codes, 1, rows=rows)
+        return LabelledData(self.data, codes, 1, rows=rows)
 
     def fourth_moment(self, mean: Array, scale: Array) -> float:
         """Sum over rows of the squares of sum_j ((x_j - mean_j) / scale_j)^2, in one pass."""
         mean, weights = mean - self._pilots[0], self._narrow(scale**-2)
 
-        def part(block: Any, first: int) -> tuple[Array]:
+        def part(block: Any, rows: slice) -> tuple[Array]:
             if self.sparse:
                 squared = block.multiply(block) @ weights - 2 * (block @ (mean * weights)) + mean**2 @ weights
             else:
@@ -259,14 +270,15 @@ class LabelledData:
 
     def centred(self) -> Array:
         """Centred rows, times the roots of their weights, divided by sqrt(total): the one method that copies them."""
-        block = self._take(slice(None))
-        centred = (block.toarray() if self.sparse else block) - self._narrow(self.means)[self._indices]
+        rows, means = slice(0, self.n_samples), self._narrow(self.means)
         self.n_passes += 1
-        if self.weights is not None:
-            centred = self._scaled(centred, self.weights**0.5)
-        return centred / self.total**0.5
+        block = self._take(rows)
+        block = block.toarray() if self.sparse else block
+        return shifted_rows(block, means[self._indices], self._roots) / self.total**0.5
 
-    def _reduce(self, part: Any, *, parallel: bool = True) -> tuple[Array, tuple[Array, ...]]:
+    def _reduce(
+        self, part: Callable[[Any, slice], tuple[Array, ...]], *, parallel: bool = True
+    ) -> tuple[Array, tuple[Array, ...]]:
         """Pass over rows shifted by the pilots and scaled by the roots of their weights; sums of ``part`` over blocks.
 
         Returns what the true means differ from the pilots by, and the sums.
@@ -276,19 +288,16 @@ class LabelledData:
         def stretch(first: int, stop: int) -> tuple[Array, ...]:
             sums = xp.zeros_like(self._pilots)
             totals: tuple[Array, ...] = ()
-            for row in range(first, stop, self._most[0]):
-                rows = slice(row, min(row + self._most[0], stop))
-                block = self._shifted(rows)
-                sums += add_signed_rows(xp.zeros_like(self._narrow(sums)), block, *self._onehot(rows, self.weights))
-                if self.weights is not None:
-                    block = self._scaled(block, self.weights[rows] ** 0.5)
-                new = part(block, row)
+            for rows in _stretches(first, stop, self._large):
+                block = shifted_rows(self._take(rows), self._shifts(rows), self._roots_of(rows))
+                sums += add_signed_rows(self._zeros(self.n_classes), block, *self._onehot(rows))
+                new = part(block, rows)
                 totals = tuple(old + more for old, more in zip(totals, new, strict=True)) if totals else new
             return sums, *totals
 
         self.n_passes += 1
         with np.errstate(invalid="ignore"):  # NaN and infinity end in an error of their own below
-            reduction = self._rows(self._most[0]) if parallel else RowReduction(self.n_samples, 1, parallel=False)
+            reduction = self._rows(self._large) if parallel else RowReduction(self.n_samples, 1, parallel=False)
             sums, *totals = reduction.sum(stretch)
         if not bool(xp.all(xp.isfinite(sums))):
             raise ValueError("X contains NaN or infinity; clean or impute it first")
@@ -296,20 +305,35 @@ class LabelledData:
         self._means = self._pilots + gaps
         return gaps, tuple(totals)
 
-    def _shifted(self, rows: slice) -> Any:
-        """A block of rows minus the pilot means of their classes; sparse rows as they are."""
-        block = self._take(rows)
-        return block if self.sparse else block - self._narrow(self._pilots)[self._indices[rows]]
+    def _take(self, rows: slice) -> Any:
+        """A block of rows."""
+        if self._chosen is None:
+            return row_block(self.data, rows.start, rows.stop)
+        return self.data[self._chosen[rows]]
 
-    def _take(self, rows: Any) -> Any:
-        """Rows of the data by a slice or an index."""
-        return self.x[rows if self._chosen is None else self._chosen[rows]]
+    def _shifts(self, rows: slice) -> Array | None:
+        """Pilot means of the classes of some rows; none for sparse rows, which a shift would fill."""
+        return None if self.sparse else self._narrow(self._pilots)[self._indices[rows]]
 
-    def _as_index(self, numbers: np.ndarray) -> Any:
-        return namespace(self.like).asarray(numbers, device=self.like.device) if self._torch else numbers
+    def _roots_of(self, rows: slice) -> Array | None:
+        """Roots of the weights of some rows."""
+        return None if self._roots is None else self._roots[rows]
+
+    def _of_classes(self, values: Array, rows: slice) -> Array:
+        """The row of each row's class, times the root of its weight."""
+        return shifted_rows(values[self._indices[rows]], None, self._roots_of(rows))
+
+    def _onehot(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Class of each row as target of a sum, and the root of its weight."""
+        codes = self.codes[rows]
+        roots = np.ones(len(codes)) if self.weights is None else self.weights[rows] ** 0.5
+        return codes[:, None], roots[:, None]
 
     def _rows(self, block: int) -> RowReduction:
         return RowReduction(self.n_samples, block, parallel=not self._torch and not self.sparse)
+
+    def _as_index(self, numbers: np.ndarray) -> Any:
+        return namespace(self.like).asarray(numbers, device=self.like.device) if self._torch else numbers
 
     def _pilot_means(self) -> Array:
         """Mean of some rows of each class; zero for sparse rows, which a shift would fill."""
@@ -320,7 +344,8 @@ class LabelledData:
         chosen = np.concatenate([order[a : min(a + _PILOT_ROWS, b)] for a, b in pairwise(starts)])
         codes = self.codes[chosen]
         shares = (1 / np.maximum(np.bincount(codes, minlength=self.n_classes), 1))[codes]
-        rows = self._take(self._as_index(chosen))
+        index = self._as_index(chosen)
+        rows = self.data[index if self._chosen is None else self._chosen[index]]
         sums = add_signed_rows(self._zeros(self.n_classes), rows, codes[:, None], shares[:, None])
         # A class of infinite entries is met again, and named, in the first pass.
         return self._wide(namespace(rows).where(namespace(rows).isfinite(sums), sums, self._zeros(self.n_classes)))
@@ -329,25 +354,16 @@ class LabelledData:
         device = {"device": self.like.device} if self._torch else {}
         return namespace(self.like).zeros((rows, self.n_features), dtype=self.like.dtype, **device)
 
-    def _onehot(self, rows: slice, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Class of each row as target, and its weight."""
-        codes = self.codes[rows]
-        return codes[:, None], (np.ones(len(codes)) if weights is None else weights[rows])[:, None]
-
-    def _scaled(self, block: Any, factors: np.ndarray) -> Any:
-        if is_scipy_sparse(block):
-            from scipy.sparse import dia_array
-
-            return dia_array((factors[None].astype(block.dtype), [0]), shape=(len(factors),) * 2).tocsr() @ block
-        return block * convert(factors, block)[:, None]
-
     def _wide(self, array: Any) -> Array:
-        """Copy in float64, on the device of the data."""
-        if is_scipy_sparse(array):
-            return array.toarray().astype(np.float64, copy=False)
+        """Values in float64, on the device of the data."""
         if self._torch:
             return namespace(self.like).asarray(array, device=self.like.device).double()
         return np.asarray(to_numpy(array), dtype=np.float64)
 
     def _narrow(self, array: Array) -> Array:
         return namespace(array).astype(array, self.like.dtype, copy=False)
+
+
+def _stretches(first: int, stop: int, most: int) -> list[slice]:
+    """Blocks of at most so many rows."""
+    return [slice(row, min(row + most, stop)) for row in range(first, stop, most)]

@@ -242,7 +242,7 @@ class LDA(DiscriminantRule):
         else:
             # Finiteness is read off the class sums of the first pass instead of an extra one.
             X = validate_data(
-                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], ensure_all_finite=False,
+                self, X, accept_sparse=["csr", "csc"], dtype=[np.float64, np.float32], ensure_all_finite=False,
                 ensure_min_samples=1 if classes is not None else 2, reset=reset,
             )  # fmt: skip
         found, codes = classes_and_codes(y, X, classes)

@@ -208,8 +208,7 @@ class WatchedViews(PairedViews):
     made: list = []  # noqa: RUF012
 
     def __init__(self, x, y, **options):
-        super().__init__(x, y, **options)
-        self.x, self.y = LoggedRows.of(x), LoggedRows.of(y)
+        super().__init__(LoggedRows.of(x), LoggedRows.of(y), **options)
         self.made.append(self)
 
 
@@ -227,8 +226,8 @@ def test_passes_are_the_reads_of_the_data(solver, preconditioner, extra, monkeyp
     monkeypatch.setattr("problems.cca.PairedViews", WatchedViews)
     cca = fitted(solver=solver, preconditioner=preconditioner)
     (data,) = WatchedViews.made
-    for view in (data.x, data.y):
-        np.testing.assert_array_equal(np.bincount(view.take_reads(), minlength=N), cca.n_passes_)
+    for view in data.views:
+        np.testing.assert_array_equal(np.bincount(view.data.take_reads(), minlength=N), cca.n_passes_)
     # One pass per step, and one more per refresh, every 25 steps.
     assert cca.n_passes_ == (1 if extra is None else extra + cca.n_iter_ + cca.n_iter_ // 25)
 

