@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from problems.cca import CCA
     from problems.cca_direct import CanonicalPairs, solve_dense
     from problems.cca_problem import CCAProblem
+    from problems.cca_solvers import LOBPCGCCA, BlockPCGCCA, CCASolver, CholeskyQRCCA, DirectCCA, RiemannianCCA
     from problems.checkpoint import load_model
+    from problems.co_moments import CoMoments, Covariances
     from problems.corpus import Corpus, read_text
-    from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
+    from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
     from problems.data_matrix import DataMatrix
     from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
     from problems.labelled_data import ClassStatistics, LabelledData
@@ -23,24 +25,31 @@ if TYPE_CHECKING:
     from problems.training_options import TrainingOptions
 
 _HOMES = {
+    "BlockPCGCCA": "cca_solvers",
     "BytePairTokenizer": "tokenizer",
     "ByteTokenizer": "tokenizer",
     "CCA": "cca",
     "CCAProblem": "cca_problem",
+    "CCASolver": "cca_solvers",
     "CanonicalPairs": "cca_direct",
+    "CholeskyQRCCA": "cca_solvers",
     "ClassStatistics": "labelled_data",
+    "CoMoments": "co_moments",
     "Corpus": "corpus",
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",
-    "Covariances": "data",
+    "Covariances": "co_moments",
+    "DataMatrix": "data_matrix",
+    "DirectCCA": "cca_solvers",
     "GeneralizedEigenpairs": "generalized_eigen",
     "LDA": "lda",
     "LOBPCG": "lobpcg",
+    "LOBPCGCCA": "cca_solvers",
     "LabelledData": "labelled_data",
-    "DataMatrix": "data_matrix",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
     "PairedViews": "data",
+    "RiemannianCCA": "cca_solvers",
     "Tokenizer": "tokenizer",
     "TrainingOptions": "training_options",
     "TrainingResult": "training",
@@ -57,21 +66,28 @@ __all__ = [
     "CCA",
     "LDA",
     "LOBPCG",
+    "LOBPCGCCA",
+    "BlockPCGCCA",
     "BytePairTokenizer",
     "ByteTokenizer",
     "CCAProblem",
+    "CCASolver",
     "CanonicalPairs",
+    "CholeskyQRCCA",
     "ClassStatistics",
+    "CoMoments",
     "Corpus",
     "CovarianceMatrices",
     "CovarianceProducts",
     "Covariances",
     "DataMatrix",
+    "DirectCCA",
     "GeneralizedEigenpairs",
     "LabelledData",
     "LanguageModel",
     "LanguageModelConfig",
     "PairedViews",
+    "RiemannianCCA",
     "Tokenizer",
     "TrainingOptions",
     "TrainingResult",
