@@ -102,7 +102,8 @@ def two_sided_lobpcg(
             standard_normal(rng, (data.n_features[1], width), data.like),
         )
     values, (x, y) = _ritz(_multiplied(data, *start), width)
-    age, previous = 0, None
+    width, age = values.shape[0], 0  # fewer columns where the data are of lower rank
+    previous: tuple[_Side, _Side] | None = None
     for iteration in range(max_iter + 1):
         residuals = y.cross - x.gram * values, x.cross - y.gram * values
         searches = [metric.solve(r) for metric, r in zip(preconditioners, residuals, strict=True)]
@@ -120,7 +121,7 @@ def two_sided_lobpcg(
             return _finished(values, x, y, n_components, size, status, iteration)
         bases = (x, y) if previous is None else (x.beside(previous[0]), y.beside(previous[1]))
         fresh = [_outside(base, w) for base, w in zip(bases, searches, strict=True)]
-        if any(w is None for w in fresh):
+        if not any(w.shape[1] for w in fresh):
             return _finished(values, x, y, n_components, size, Status.STEP_TOO_SMALL, iteration)
         new = _multiplied(data, *fresh)
         wider = [base.beside(_corrected(base, w)) for base, w in zip(bases, new, strict=True)]
@@ -134,7 +135,8 @@ def _multiplied(data: PairedViews | CovarianceMatrices, a: Array, b: Array) -> t
     xp, width = namespace(a), max(a.shape[1], b.shape[1])
 
     def filled(v: Array) -> Array:
-        return v if v.shape[1] == width else xp.concat([v, 0 * v[:, :1] + xp.zeros_like(v[:, : width - v.shape[1]])], 1)
+        zeros = xp.zeros((v.shape[0], width - v.shape[1]), dtype=v.dtype, device=v.device)
+        return v if v.shape[1] == width else xp.concat([v, zeros], axis=1)
 
     products = data.products(filled(a), filled(b))
     p, q = a.shape[1], b.shape[1]
@@ -147,7 +149,7 @@ def _ritz(sides: tuple[_Side, _Side], width: int) -> tuple[Array, tuple[_Side, _
     return values, sides
 
 
-def _step(sides: tuple[_Side, ...], width: int) -> tuple[Array, tuple[_Side, _Side], tuple[_Side, _Side] | None]:
+def _step(sides: tuple[_Side, _Side], width: int) -> tuple[Array, tuple[_Side, _Side], tuple[_Side, _Side]]:
     """Best pairs in the spans of both sides, and the directions that led there from the first ``width`` columns."""
     xp = namespace(sides[0].v)
     coefficients = [_orthonormal(side.v.mT @ side.gram, width) for side in sides]
@@ -157,8 +159,6 @@ def _step(sides: tuple[_Side, ...], width: int) -> tuple[Array, tuple[_Side, _Si
     x, y = (side.times(c @ chosen) for side, c, chosen in zip(sides, coefficients, best, strict=True))
     moved = []
     for side, c, chosen in zip(sides, coefficients, best, strict=True):
-        if c.shape[1] <= width:
-            return values[:width], (x, y), None
         # Orthonormal to the new block: what lies outside of the old one, orthogonalised in orthonormal coordinates.
         outside = xp.concat([xp.zeros_like(chosen[:width]), chosen[width:]], axis=0)
         basis = xp.linalg.qr(xp.concat([chosen, outside], axis=1))[0][:, width:]
@@ -196,15 +196,16 @@ def _clear(gram: Array) -> Array:
     return scale[:, None] * vectors[:, first:] / xp.sqrt(values[first:])
 
 
-def _outside(base: _Side, w: Array) -> Array | None:
-    """Search directions without their part in a basis, of unit length; None where nothing is left of them."""
+def _outside(base: _Side, w: Array) -> Array:
+    """Search directions without their part in a basis, of unit length, as far as something is left of them."""
     xp = namespace(w)
     w = w / _lengths(w)
     for _ in range(2):
         w = w - base.v @ (base.gram.mT @ w)
     size = xp.linalg.vector_norm(w, axis=0)
+    # What rounding leaves of a direction inside the basis is none, nor is one where the basis fills the space.
     kept = size > 100 * machine_epsilon(w)
-    return w[:, kept] / size[kept] if bool(xp.any(kept)) else None
+    return w[:, kept] / size[kept]
 
 
 def _corrected(base: _Side, new: _Side) -> _Side:
