@@ -13,6 +13,7 @@ from manifolds.linalg import (
     machine_epsilon,
     namespace,
     solve_triangular,
+    standard_normal,
     triangular_condition,
 )
 from problems.co_moments import Covariances
@@ -101,7 +102,7 @@ def whitening(covariance: Array, name: str) -> Factor | Basis:
     if not bool(xp.any(inverse > 0)):
         raise ValueError(f"{name} has no variance, so it has no canonical correlations")
     if factor is not None and triangular_condition(factor) * d * epsilon < 1e-3:
-        return Factor(factor, inverse, triangular_condition(factor))
+        return Factor(factor, inverse, factor_condition(factor))
     eigenvalues, eigenvectors = xp.linalg.eigh(scaled)
     rank = int(xp.sum(xp.astype(eigenvalues > eigenvalues[-1] * d * epsilon, xp.int64)))
     if rank < d:
@@ -113,7 +114,18 @@ def whitening(covariance: Array, name: str) -> Factor | Basis:
 def cholesky_condition(covariance: Array) -> float:
     """Estimate of the condition number of a covariance scaled to unit diagonal, from below; infinite if singular."""
     factor = _scaled_factor(covariance)[2]
-    return float("inf") if factor is None else triangular_condition(factor)
+    return float("inf") if factor is None else factor_condition(factor)
+
+
+def factor_condition(r: Array, steps: int = 8) -> float:
+    """Estimate of cond(R^T R) by a few steps of power iteration with it and with its inverse, from below."""
+    xp = namespace(r)
+    largest = smallest = standard_normal(0, (r.shape[0], 1), r)
+    for _ in range(steps):
+        largest, smallest = largest / xp.linalg.vector_norm(largest), smallest / xp.linalg.vector_norm(smallest)
+        largest = r.mT @ (r @ largest)
+        smallest = solve_triangular(r, solve_triangular(r, smallest, transpose=True))
+    return float(xp.linalg.vector_norm(largest) * xp.linalg.vector_norm(smallest))
 
 
 def _scaled_factor(covariance: Array) -> tuple[Array, Array, Array | None]:

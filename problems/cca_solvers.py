@@ -286,7 +286,7 @@ class BlockPCGCCA(CCASolver):
 
     def solve(self, data: PairedViews, request: Request) -> Solution:
         large, small = (0, 1) if data.n_features[0] >= data.n_features[1] else (1, 0)
-        cross, small_covariance = self._small_products(data, small)
+        cross, small_covariance = self._cross(data, small), data.views[small].gram()
         metrics = view_preconditioners(data, request.preconditioner, request.rng, (large,))
         operator = ViewCovariance(data, large)
         tol = reachable(request.tol, data)
@@ -305,12 +305,12 @@ class BlockPCGCCA(CCASolver):
         products = CovarianceProducts(*((*of_large, *of_small) if large == 0 else (*of_small, *of_large)))
         return Solution(pairs, products, metrics.condition, metrics.sketch_size, solution.status, solution.n_iter)
 
-    def _small_products(self, data: PairedViews, small: int) -> tuple[Array, Array]:
-        """Cross covariance into the large view, and covariance of the small one, by a pass."""
+    def _cross(self, data: PairedViews, small: int) -> Array:
+        """Cross covariance of the large view with the small one, by a pass."""
         unit = identity(data.n_features[small], data.like)
         nothing = data.views[0].zeros((data.n_features[1 - small], unit.shape[0]), unit.dtype)
         products = data.products(*((nothing, unit) if small else (unit, nothing)))
-        return (products.xy, products.yy) if small else (products.yx, products.xx)
+        return products.xy if small else products.yx
 
 
 def _is_well_conditioned(moments: CoMoments, data: PairedViews) -> bool:
