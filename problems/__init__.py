@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from problems.cca import CCA
     from problems.cca_direct import CanonicalPairs, solve_dense
+    from problems.cca_plots import (
+        CrossValidatedCorrelations,
+        correlation_circle,
+        cross_validated_correlations,
+        scree_plot,
+    )
     from problems.cca_problem import CCAProblem
     from problems.cca_solvers import LOBPCGCCA, BlockPCGCCA, CCASolver, CholeskyQRCCA, DirectCCA, RiemannianCCA
     from problems.checkpoint import load_model
@@ -39,6 +45,7 @@ _HOMES = {
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",
     "Covariances": "co_moments",
+    "CrossValidatedCorrelations": "cca_plots",
     "DataMatrix": "data_matrix",
     "DirectCCA": "cca_solvers",
     "GeneralizedEigenpairs": "generalized_eigen",
@@ -55,9 +62,12 @@ _HOMES = {
     "TrainingResult": "training",
     "TrainingStep": "training",
     "ViewCovariance": "data",
+    "correlation_circle": "cca_plots",
+    "cross_validated_correlations": "cca_plots",
     "generalized_eigh": "generalized_eigen",
     "load_model": "checkpoint",
     "read_text": "corpus",
+    "scree_plot": "cca_plots",
     "solve_dense": "cca_direct",
     "train": "training",
 }
@@ -80,6 +90,7 @@ __all__ = [
     "CovarianceMatrices",
     "CovarianceProducts",
     "Covariances",
+    "CrossValidatedCorrelations",
     "DataMatrix",
     "DirectCCA",
     "GeneralizedEigenpairs",
@@ -93,9 +104,12 @@ __all__ = [
     "TrainingResult",
     "TrainingStep",
     "ViewCovariance",
+    "correlation_circle",
+    "cross_validated_correlations",
     "generalized_eigh",
     "load_model",
     "read_text",
+    "scree_plot",
     "solve_dense",
     "train",
 ]

@@ -1,4 +1,4 @@
-"""Each solver of CCA against oracles: ill-conditioned, rank-deficient and float32 views, preconditioners, iterations."""
+"""Each solver of CCA against oracles, on ill-conditioned, rank-deficient and float32 views."""
 
 from __future__ import annotations
 
