@@ -1,4 +1,4 @@
-"""Pictures of canonical correlation analysis: its correlations, which of them hold on new data, what columns they use."""
+"""Pictures of canonical correlation analysis: correlations, which of them hold on new data, what they consist of."""
 
 from __future__ import annotations
 
