@@ -30,8 +30,9 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
     """Canonical correlation analysis: pairs of directions in two views whose scores correlate most.
 
     Finds u_i, v_i that maximise the correlations of X u_i and Y v_i, each pair uncorrelated with the ones before.
-    Scores have unit variance. numpy arrays, scipy sparse matrices, and torch tensors on CPU or CUDA, float32 and
-    float64: everything follows X. Data are read in blocks of rows, never copied, and sparse data never filled.
+    Scores have unit variance, a ridge included. Data may be numpy arrays, scipy sparse matrices, or torch tensors on CPU
+    or CUDA, float32 or float64: everything follows X. They are read in blocks of rows, never copied, and sparse data
+    never filled.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
     Attributes
     ----------
     correlations_ : array of shape (n_components,)
-        Canonical correlations on the training data, decreasing.
+        Canonical correlations on the training data, decreasing; with a ridge those of the ridged covariances.
     x_weights_, y_weights_ : arrays of shape (n_features, n_components), (n_targets, n_components)
         Directions u_i and v_i for centred, and with ``scale`` also scaled, data.
     x_rotations_, y_rotations_ : arrays

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class CrossValidatedCorrelations(NamedTuple):
-    """Canonical correlations on the rows that a fit has seen, and on those it has not."""
+    """Correlations of the scores of the rows that a fit has seen, and of those it has not."""
 
     train: np.ndarray
     """Shape (n_splits, n_components)."""
@@ -64,12 +64,15 @@ def cross_validated_correlations(cca: CCA, X: Any, y: Any, *, cv: Any = 5) -> Cr
                 f"cv leaves a fold with {fitted.correlations_.shape[0]} components of {cca.n_components}; "
                 "use fewer components, fewer folds or a ridge (reg > 0)"
             )
-        train.append(to_numpy(fitted.correlations_))
-        scores = [to_numpy(part).astype(float) for part in fitted.transform(X[unseen], y[unseen])]
-        centred = [part - part.mean(axis=0) for part in scores]
-        sizes = [np.linalg.norm(part, axis=0) for part in centred]
-        test.append(np.sum(centred[0] * centred[1], axis=0) / (sizes[0] * sizes[1]))
+        for rows, found in ((seen, train), (unseen, test)):
+            found.append(_paired_correlations(*fitted.transform(X[rows], y[rows])))
     return CrossValidatedCorrelations(np.array(train), np.array(test))
+
+
+def _paired_correlations(x_scores: Any, y_scores: Any) -> np.ndarray:
+    x, y = (to_numpy(part).astype(float) for part in (x_scores, y_scores))
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    return np.sum(x * y, axis=0) / (np.linalg.norm(x, axis=0) * np.linalg.norm(y, axis=0))
 
 
 def scree_plot(cca: CCA, cross_validated: CrossValidatedCorrelations | None = None, *, ax: Any = None) -> Any:
@@ -196,7 +199,9 @@ def correlation_circle(
             label=title,
         )
         for j in chosen:
-            ax.annotate(texts[j], points[j], color=color, fontsize="small", xytext=points[j] * 1.06, ha="center")
+            ax.annotate(
+                texts[j], points[j], color=color, fontsize="small", xytext=points[j] * 1.08, ha="center", va="center"
+            )
     circle = np.linspace(0, 2 * np.pi, 200)
     ax.plot(np.cos(circle), np.sin(circle), color="0.6", linewidth=1)
     ax.axhline(0, color="0.85", linewidth=1, zorder=0)
