@@ -30,9 +30,9 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
     """Canonical correlation analysis: pairs of directions in two views whose scores correlate most.
 
     Finds u_i, v_i that maximise the correlations of X u_i and Y v_i, each pair uncorrelated with the ones before.
-    Scores have unit variance, a ridge included. Data may be numpy arrays, scipy sparse matrices, or torch tensors on CPU
-    or CUDA, float32 or float64: everything follows X. They are read in blocks of rows, never copied, and sparse data
-    never filled.
+    Scores have unit variance, a ridge included. Data may be numpy arrays, scipy sparse matrices, or torch tensors on
+    CPU or CUDA, float32 or float64: everything follows X. They are read in blocks of rows and never copied, nor are
+    sparse data filled.
 
     Parameters
     ----------

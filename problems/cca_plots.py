@@ -56,7 +56,8 @@ def cross_validated_correlations(cca: CCA, X: Any, y: Any, *, cv: Any = 5) -> Cr
     >>> np.round(found.train.mean(axis=0), 2), np.round(found.test.mean(axis=0), 2)
     (array([0.59, 0.35]), array([ 0.47, -0.1 ]))
     """
-    train, test = [], []
+    train: list[np.ndarray] = []
+    test: list[np.ndarray] = []
     for seen, unseen in check_cv(cv).split(np.empty((X.shape[0], 1))):
         fitted = clone(cca).fit(X[seen], y[seen])
         if fitted.correlations_.shape[0] < cca.n_components:
