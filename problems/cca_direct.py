@@ -98,12 +98,13 @@ def whitening(covariance: Array, name: str) -> Factor | Basis:
     """
     xp = namespace(covariance)
     d, epsilon = covariance.shape[0], machine_epsilon(covariance)
-    scaled, inverse, factor = _scaled_factor(covariance)
+    known = cholesky_whitening(covariance)
+    if known is not None and triangular_condition(known.factor) * d * epsilon < 1e-3:
+        return known
+    inverse = _inverse_deviations(covariance)
     if not bool(xp.any(inverse > 0)):
         raise ValueError(f"{name} has no variance, so it has no canonical correlations")
-    if factor is not None and triangular_condition(factor) * d * epsilon < 1e-3:
-        return Factor(factor, inverse, factor_condition(factor))
-    eigenvalues, eigenvectors = xp.linalg.eigh(scaled)
+    eigenvalues, eigenvectors = xp.linalg.eigh(covariance * inverse * inverse[:, None])
     rank = int(xp.sum(xp.astype(eigenvalues > eigenvalues[-1] * d * epsilon, xp.int64)))
     if rank < d:
         warn_of_truncation(name, rank, d)
@@ -111,10 +112,13 @@ def whitening(covariance: Array, name: str) -> Factor | Basis:
     return Basis(inverse[:, None] * eigenvectors[:, d - rank :] / xp.sqrt(kept), float(kept[-1] / kept[0]))
 
 
-def cholesky_condition(covariance: Array) -> float:
-    """Estimate of the condition number of a covariance scaled to unit diagonal, from below; infinite if singular."""
-    factor = _scaled_factor(covariance)[2]
-    return float("inf") if factor is None else factor_condition(factor)
+def cholesky_whitening(covariance: Array) -> Factor | None:
+    """Cholesky factor of a covariance that is scaled to unit diagonal first, or None where it has none."""
+    inverse = _inverse_deviations(covariance)
+    if not bool(namespace(covariance).all(inverse > 0)):
+        return None
+    factor = cholesky(covariance * inverse * inverse[:, None])
+    return None if factor is None else Factor(factor, inverse, factor_condition(factor))
 
 
 def factor_condition(r: Array, steps: int = 8) -> float:
@@ -128,12 +132,10 @@ def factor_condition(r: Array, steps: int = 8) -> float:
     return float(xp.linalg.vector_norm(largest) * xp.linalg.vector_norm(smallest))
 
 
-def _scaled_factor(covariance: Array) -> tuple[Array, Array, Array | None]:
-    """Covariance scaled to unit diagonal, what it is scaled by (zero for constant columns), and its Cholesky factor."""
+def _inverse_deviations(covariance: Array) -> Array:
+    """One over the standard deviations of the columns, zero for constant ones."""
     xp = namespace(covariance)
-    inverse = _inverse(xp.sqrt(xp.clip(xp.linalg.diagonal(covariance), 0.0, None)))
-    scaled = covariance * inverse * inverse[:, None]
-    return scaled, inverse, cholesky(scaled) if bool(xp.all(inverse > 0)) else None
+    return _inverse(xp.sqrt(xp.clip(xp.linalg.diagonal(covariance), 0.0, None)))
 
 
 def _inverse(sizes: Array) -> Array:

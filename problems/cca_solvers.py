@@ -15,7 +15,7 @@ from manifolds.sketching import SparseSignSketch
 from problems.block_pcg import block_pcg
 from problems.cca_direct import (
     CanonicalPairs,
-    cholesky_condition,
+    cholesky_whitening,
     pairs_of,
     sketched_whitening,
     solve_dense,
@@ -26,6 +26,7 @@ from problems.co_moments import CoMoments, Covariances
 from problems.data import CovarianceProducts, PairedViews, ViewCovariance
 from problems.two_sided_lobpcg import two_sided_lobpcg
 from problems.view_preconditioners import SKETCH_FACTOR, ViewPreconditioners, view_preconditioners
+from problems.whitening import Basis, Factor
 from rankopt.minimize import minimize
 from rankopt.solvers.parameters import require_at_least
 from rankopt.solvers.stopping import GradientNorm, MaxIterations, Status
@@ -107,18 +108,27 @@ class DirectCCA(CCASolver):
 
     def solve(self, data: PairedViews, request: Request) -> Solution:
         moments = data.co_moments()
-        if self.fallback is not None and not _is_well_conditioned(moments, data):
-            return self.fallback.solve(data, request)._replace(solver=self.fallback.name)
         solution = self.from_moments(moments, data, request.n_components)
+        if solution is None:
+            assert self.fallback is not None
+            return self.fallback.solve(data, request)._replace(solver=self.fallback.name)
         single = moments.epsilon > 1e-10
         if single and moments.epsilon * (solution.condition or 0.0) > SINGLE_PRECISION_ERROR:
-            solution = self.from_moments(data.co_moments(double=True), data, request.n_components)
+            again = self.from_moments(data.co_moments(double=True), data, request.n_components)
+            return solution if again is None else again
         return solution
 
-    def from_moments(self, moments: CoMoments, data: PairedViews, n_components: int) -> Solution:
-        """Solution from moments that are known, of the data's kind, ridge and scaling."""
+    def from_moments(self, moments: CoMoments, data: PairedViews, n_components: int) -> Solution | None:
+        """Solution from moments that are known, of the data's kind, ridge and scaling; None if it is the fallback's."""
         covariances, _ = moments.covariances(data.reg, scale=data.scale)
-        x, y = whitening(covariances.xx, "X"), whitening(covariances.yy, "y")
+        x: Factor | Basis | None
+        y: Factor | Basis | None
+        if self.fallback is None:
+            x, y = whitening(covariances.xx, "X"), whitening(covariances.yy, "y")
+        else:
+            x, y = cholesky_whitening(covariances.xx), cholesky_whitening(covariances.yy)
+            if x is None or y is None or max(x.condition, y.condition) > MAX_GRAM_CONDITION:
+                return None
         pairs = pairs_of(covariances, x, y, n_components)
         products = CovarianceProducts(
             covariances.xx @ pairs.u, covariances.xy @ pairs.v, covariances.yy @ pairs.v, covariances.xy.mT @ pairs.u
@@ -311,12 +321,6 @@ class BlockPCGCCA(CCASolver):
         nothing = data.views[0].zeros((data.n_features[1 - small], unit.shape[0]), unit.dtype)
         products = data.products(*((nothing, unit) if small else (unit, nothing)))
         return products.xy if small else products.yx
-
-
-def _is_well_conditioned(moments: CoMoments, data: PairedViews) -> bool:
-    """Whether both covariances have Cholesky factors, with columns scaled to unit variance, of moderate condition."""
-    (xx, _, yy), _ = moments.covariances(data.reg, scale=data.scale)
-    return all(cholesky_condition(covariance) <= MAX_GRAM_CONDITION for covariance in (xx, yy))
 
 
 def _pair(metrics: ViewPreconditioners) -> tuple[Any, Any]:

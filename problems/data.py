@@ -186,15 +186,9 @@ class PairedViews:
                 [part @ mapping for part, mapping in zip(parts, maps, strict=True)] for parts in (gaps, means)
             )
         gap_x, gap_y = gaps
-        return CoMoments(
-            weight,
-            means[0],
-            means[1],
-            xx - weight * gap_x[:, None] * gap_x,
-            xy - weight * gap_x[:, None] * gap_y,
-            yy - weight * gap_y[:, None] * gap_y,
-            machine_epsilon(x.like),
-        )
+        for total, (left, right) in ((xx, (gap_x, gap_x)), (xy, (gap_x, gap_y)), (yy, (gap_y, gap_y))):
+            total -= weight * left[:, None] * right
+        return CoMoments(weight, means[0], means[1], xx, xy, yy, machine_epsilon(x.like))
 
     def products(self, a: Array, b: Array) -> CovarianceProducts:
         """Products Sxx a, Sxy b, Syy b and Sxy^T a in one pass: each block is read once for both views.
