@@ -69,7 +69,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
     x_loadings_, y_loadings_ : arrays
         Coefficients of the regression of each view on its own scores, by which ``inverse_transform`` works.
     coef_ : array of shape (n_targets, n_features)
-        Coefficients of the regression of y on X through the canonical variates.
+        Coefficients of the regression of y on X through the canonical variates; formed when asked for.
     intercept_ : array of shape (n_targets,)
         The mean of y.
     x_mean_, y_mean_ : arrays
@@ -257,7 +257,8 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         array of shape (n_samples, n_targets), or (n_samples,) where y was one-dimensional
         """
         check_is_fitted(self)
-        predicted = scores_of(self._known_view(X), self.x_mean_, self.coef_.mT, "X") + self.intercept_
+        scores = scores_of(self._known_view(X), self.x_mean_, self.x_rotations_, "X")
+        predicted = scores @ self._score_coefficients.mT + self.intercept_
         return predicted[:, 0] if self._one_target else predicted
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -275,6 +276,13 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         """
         weights = None if sample_weight is None else to_numpy(sample_weight)
         return float(r2_score(to_numpy(y), to_numpy(self.predict(X)), sample_weight=weights))
+
+    @property
+    def coef_(self) -> Array:
+        """Coefficients of y on X, shape (n_targets, n_features), formed when they are asked for."""
+        check_is_fitted(self, "x_rotations_")
+        # u u^T Sxy is the ridge regression of y on X, restricted to the canonical directions.
+        return self._score_coefficients @ self.x_rotations_.mT
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -298,8 +306,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         reg = self.reg if isinstance(self.reg, (tuple, list)) else (self.reg, self.reg)
         self.x_loadings_ = _loadings(pairs.u, products.xx, float(reg[0]))
         self.y_loadings_ = _loadings(pairs.v, products.yy, float(reg[1]))
-        # u u^T Sxy is the ridge regression of y on X, restricted to the canonical directions.
-        self.coef_ = (products.yx * self._y_scale[:, None]) @ self.x_rotations_.mT
+        self._score_coefficients = products.yx * self._y_scale[:, None]
         self.intercept_ = self.y_mean_
         self.solver_, self.n_passes_, self.n_iter_ = solver, n_passes, max(1, solution.n_iter)
         self.condition_number_, self.sketch_size_ = solution.condition, solution.sketch_size
