@@ -9,6 +9,7 @@ A *pass* reads every row of both views once, each block for both at a time. The 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -219,6 +220,16 @@ class PairedViews:
         return CovarianceProducts(
             xx=from_x[:, :p] + self.reg[0] * a, xy=from_x[:, p:], yy=from_y[:, p:] + self.reg[1] * b, yx=from_y[:, :p]
         )
+
+    def own_covariances(self) -> tuple[Array, Array]:
+        """Dense covariance of each view, in one pass."""
+        xx, _, yy = self.covariances()
+        return xx, yy
+
+    def own_products(self, directions: Sequence[Array]) -> tuple[Array, Array]:
+        """Products Sxx a and Syy b with the directions (a, b), in one pass."""
+        products = self.products(*directions)
+        return products.xx, products.yy
 
     def view_product(self, view: int, a: Array) -> Array:
         """Product of the covariance of one view (0 or 1) with a direction; a read of that view alone."""
