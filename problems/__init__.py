@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     from problems.language_model import LanguageModel, LanguageModelConfig
     from problems.lda import LDA
     from problems.lobpcg import LOBPCG
+    from problems.multiview_cca import MultiviewCCA
+    from problems.multiview_criteria import MaxVar, MultiviewCriterion, SumCor
+    from problems.multiview_data import MultiviewCovariances, MultiviewData
+    from problems.multiview_problem import MultiviewProblem
+    from problems.multiview_solvers import (
+        DirectMultiviewCCA,
+        LOBPCGMultiviewCCA,
+        MultiviewSolver,
+        RiemannianMultiviewCCA,
+    )
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
     from problems.training_options import TrainingOptions
@@ -49,15 +59,26 @@ _HOMES = {
     "CrossValidatedCorrelations": "cca_plots",
     "DataMatrix": "data_matrix",
     "DirectCCA": "cca_solvers",
+    "DirectMultiviewCCA": "multiview_solvers",
     "GeneralizedEigenpairs": "generalized_eigen",
     "LDA": "lda",
     "LOBPCG": "lobpcg",
     "LOBPCGCCA": "cca_solvers",
+    "LOBPCGMultiviewCCA": "multiview_solvers",
     "LabelledData": "labelled_data",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
+    "MaxVar": "multiview_criteria",
+    "MultiviewCCA": "multiview_cca",
+    "MultiviewCovariances": "multiview_data",
+    "MultiviewCriterion": "multiview_criteria",
+    "MultiviewData": "multiview_data",
+    "MultiviewProblem": "multiview_problem",
+    "MultiviewSolver": "multiview_solvers",
     "PairedViews": "data",
     "RiemannianCCA": "cca_solvers",
+    "RiemannianMultiviewCCA": "multiview_solvers",
+    "SumCor": "multiview_criteria",
     "Tokenizer": "tokenizer",
     "TrainingOptions": "training_options",
     "TrainingResult": "training",
@@ -94,12 +115,23 @@ __all__ = [
     "CrossValidatedCorrelations",
     "DataMatrix",
     "DirectCCA",
+    "DirectMultiviewCCA",
     "GeneralizedEigenpairs",
+    "LOBPCGMultiviewCCA",
     "LabelledData",
     "LanguageModel",
     "LanguageModelConfig",
+    "MaxVar",
+    "MultiviewCCA",
+    "MultiviewCovariances",
+    "MultiviewCriterion",
+    "MultiviewData",
+    "MultiviewProblem",
+    "MultiviewSolver",
     "PairedViews",
     "RiemannianCCA",
+    "RiemannianMultiviewCCA",
+    "SumCor",
     "Tokenizer",
     "TrainingOptions",
     "TrainingResult",

@@ -20,6 +20,9 @@ GRAM_COST = 0.0185
 FACTOR_COST = 0.06
 """Nanoseconds of the dense solution (factors, whitening, singular vectors) for each cube of the columns of a view."""
 
+EIGENVECTOR_COST = 0.11
+"""Nanoseconds of leading eigenvectors for each cube of the order."""
+
 PASS_COST = 1.0
 """Nanoseconds of a pass for each entry of the data."""
 
@@ -138,3 +141,22 @@ def choose_solver(sizes: Sizes) -> str:
         return "cholesky-qr"
     costs = estimated_costs(sizes)
     return min(costs, key=lambda name: costs[name])
+
+
+def choose_multiview_solver(
+    n: int, views: Sequence[int], n_components: int, density: Sequence[float], *, gpu: bool = False
+) -> str:
+    """``"direct"`` or ``"lobpcg"``, whichever has the lower estimated cost for several views.
+
+    Examples
+    --------
+    >>> choose_multiview_solver(200_000, [400, 400, 400], 5, [1.0] * 3)
+    'direct'
+    >>> choose_multiview_solver(200_000, [8000] * 4, 5, [1.0] * 4)
+    'lobpcg'
+    """
+    order = sum(views)
+    if 8 * MATRICES * order**2 > MAX_DENSE_BYTES:
+        return "lobpcg"
+    direct = covariance_cost(n, views, density, gpu=gpu) + EIGENVECTOR_COST * order**3
+    return "direct" if direct <= iterative_cost(n, views, density, n_components + 4) else "lobpcg"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from manifolds.linalg import Array, machine_epsilon, namespace, require_same_kind
 from manifolds.sketching import Sketch
@@ -237,16 +237,31 @@ class PairedViews:
         return self.views[view].products(a)
 
 
+class ViewProducts(Protocol):
+    """What products with the covariance of one of several views are made of."""
+
+    @property
+    def n_features(self) -> Sequence[int]:
+        """Columns of each view."""
+
+    @property
+    def like(self) -> Array:
+        """Empty array of the data's kind."""
+
+    def view_product(self, view: int, a: Array) -> Array:
+        """Product of the covariance of one view with a direction."""
+
+
 class ViewCovariance:
     """Covariance of one view as a matrix that can only be multiplied with: Sxx for view 0, Syy for view 1.
 
     Parameters
     ----------
-    data : PairedViews or CovarianceMatrices
-    view : {0, 1}
+    data : PairedViews, CovarianceMatrices, MultiviewData or MultiviewCovariances
+    view : int
     """
 
-    def __init__(self, data: PairedViews | CovarianceMatrices, view: int) -> None:
+    def __init__(self, data: ViewProducts, view: int) -> None:
         self._data, self._view = data, view
         self.shape = (data.n_features[view], data.n_features[view])
         self.dtype = data.like.dtype

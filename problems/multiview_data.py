@@ -241,7 +241,7 @@ class MultiviewData:
         return [view.centred(*parts) for view, *parts in zip(self.views, sums[:m], sums[m:], strict=True)]
 
     def _covariance_blocks(self, pairs: Sequence[tuple[int, int]], *, double: bool) -> dict[tuple[int, int], Array]:
-        """Blocks S_ij for pairs of views, those of views with themselves among them, in double precision by one pass."""
+        """Blocks S_ij for pairs of views, with all pairs (i, i) among them, in double precision by one pass."""
         lead = self.views[0]
         sums = {(i, j): lead.zeros((self.n_features[i], self.n_features[j])) for i, j in pairs}
 
