@@ -249,6 +249,9 @@ class MultiviewCCA(BaseEstimator):
         if fitted is None:
             if not views:
                 raise ValueError("views must hold at least two data matrices, got 0")
+            missing = next((i for i, view in enumerate(views) if view is None), None)
+            if missing is not None:
+                raise ValueError(f"views[{missing}] is None, but fit needs all views")
             first = views[0] if is_torch_array(views[0]) else checked(views[0], "views[0]")
             like = first if is_array(first) else np.empty(0, dtype=first.dtype)
             return [first, *(as_target(view, like, f"views[{i + 1}]") for i, view in enumerate(views[1:]))]

@@ -270,7 +270,8 @@ class MultiviewData:
 
 def as_ridges(reg: Any, count: int) -> tuple[float, ...]:
     """Ridge of each view from one number or one per view; a ValueError unless they are finite and non-negative."""
-    ridges = tuple(reg) if isinstance(reg, (tuple, list)) else (reg,) * count
+    several = isinstance(reg, (tuple, list)) or getattr(reg, "ndim", 0) == 1
+    ridges = tuple(reg) if several else (reg,) * count
     if len(ridges) == count:
         try:
             return tuple(map(as_ridge, ridges))

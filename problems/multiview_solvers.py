@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from manifolds.linalg import Array, identity, machine_epsilon, namespace
-from problems.cca_direct import whitening
+from problems.cca_direct import cholesky_whitening, whitening
 from problems.cca_solvers import SINGLE_PRECISION_ERROR, Request, reachable, warn_of_residual
 from problems.generalized_eigen import generalized_eigh
 from problems.lobpcg import LOBPCG, Iteration
@@ -80,26 +80,26 @@ class DirectMultiviewCCA(MultiviewSolver):
         return "direct"
 
     def solve(self, data: MultiviewData, request: Request, criterion: MultiviewCriterion) -> MultiviewSolution:
-        whitened = _Whitened(data.covariances())
-        epsilon = machine_epsilon(data.like)
-        if epsilon > 1e-10 and epsilon * whitened.condition > SINGLE_PRECISION_ERROR:
-            whitened = _Whitened(data.covariances(double=True))
+        covariances, epsilon = data.covariances(), machine_epsilon(data.like)
+        if epsilon > 1e-10 and epsilon * _condition(covariances) > SINGLE_PRECISION_ERROR:
+            covariances = data.covariances(double=True)
+        whitened = _Whitened(covariances)
         leading = whitened.leading(request.n_components)
         status, n_iter = None, 1
         if isinstance(criterion, MaxVar):
             solved = [len(leading) ** 0.5 * part for part in leading]
             images = whitened.covariances.products(solved)
-            covariances = namespace(images[0]).concat(
+            of_scores = namespace(images[0]).concat(
                 [part.mT @ image for part, image in zip(solved, images, strict=True)], axis=0
             )
         else:
             p = min(request.n_components, *whitened.covariances.n_features)
             problem = MultiviewProblem(whitened.covariances, p, criterion=criterion)
             start = [_nearest_frame(part[:, :p]) for part in leading]
-            solved, covariances, status, n_iter = _minimized(problem, start, "trust-region", request)
+            solved, of_scores, status, n_iter = _minimized(problem, start, "trust-region", request)
         cast = data.views[0].cast
         directions = [cast(part.directions(u)) for part, u in zip(whitened.parts, solved, strict=True)]
-        return MultiviewSolution(directions, cast(covariances), whitened.condition, status=status, n_iter=n_iter)
+        return MultiviewSolution(directions, cast(of_scores), whitened.condition, status=status, n_iter=n_iter)
 
 
 @dataclass(frozen=True)
@@ -241,6 +241,13 @@ class _MaxVarPencil:
         """S v and blkdiag(S_11, ..., S_mm) v."""
         sums, own = self._data.pencil_products(row_parts(v, self._data.n_features))
         return namespace(v).concat(sums, axis=0), namespace(v).concat(own, axis=0)
+
+
+def _condition(covariances: MultiviewCovariances) -> float:
+    """Condition number of the covariances of the views, infinite where one has no Cholesky factor."""
+    views = range(len(covariances.n_features))
+    factors = [cholesky_whitening(covariances.block(i, i)) for i in views]
+    return max(float("inf") if factor is None else factor.condition for factor in factors)
 
 
 def _minimized(

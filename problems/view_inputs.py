@@ -26,7 +26,7 @@ def as_target(y: Any, like: Array, name: str = "y") -> Any:
 
 
 def checked(view: Any, name: str) -> Any:
-    """numpy or sparse array in single or double precision; finiteness is read off the first pass over it."""
+    """Numpy or sparse array in single or double precision; finiteness is read off the first pass over it."""
     return check_array(
         view,
         dtype=[np.float64, np.float32],
