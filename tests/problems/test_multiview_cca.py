@@ -79,7 +79,7 @@ def test_all_eigenvalues_of_two_views():
     np.testing.assert_allclose(cca.eigenvalues_, [*(1 + rho), 1.0, *(1 - rho[::-1])], atol=1e-12)
 
 
-def brute_force_sumcor(s, sizes, starts=40):
+def brute_force_sumcor(s, sizes, starts=12):
     """Largest sum of the correlations of one score in each view, by a quasi-Newton method from many starts."""
 
     def negative_sum(flat):
@@ -97,12 +97,10 @@ def test_sumcor_is_what_brute_force_finds(solver):
     expected = brute_force_sumcor(s, SIZES)
     cca = MultiviewCCA(1, criterion="sumcor", solver=solver, reg=REG, random_state=0).fit(VIEWS)
     assert 3 * float(cca.correlations_[0]) == pytest.approx(expected, abs=1e-8)
-    # The data are such that MAXVAR's scores have a smaller sum, so that the test can tell them apart.
-    assert (
-        3 * float(np.triu(MultiviewCCA(1, reg=REG).fit(VIEWS).pairwise_correlations_[0], 1).mean() * 3) < 3 * expected
-    )
-    matrix = cca.pairwise_correlations_[0]
-    assert np.triu(matrix, 1).sum() == pytest.approx(expected, abs=1e-8)
+    assert np.triu(cca.pairwise_correlations_[0], 1).sum() == pytest.approx(expected, abs=1e-8)
+    # MAXVAR's scores have a smaller sum, so that the test can tell the criteria apart.
+    maxvar = MultiviewCCA(1, reg=REG).fit(VIEWS)
+    assert np.triu(maxvar.pairwise_correlations_[0], 1).sum() < expected - 1e-6
 
 
 @pytest.mark.parametrize("solver", WITH_SUMCOR)
@@ -121,18 +119,14 @@ def test_sumcor_with_several_components_is_stationary_and_sorted(solver, double)
     assert cca.correlations_[0] > cca.correlations_[1]
 
 
-def local_maxima():
-    """Covariances of four views of two columns with several local maxima of SUMCOR, as data of exactly that kind."""
-    rng = np.random.default_rng(7)
-    return [rng.standard_normal((12, 2)) for _ in range(4)]
-
-
 def test_more_starts_find_the_best_of_several_maxima():
-    views = local_maxima()
-    s, _ = dense_pencil(views)
-    expected = brute_force_sumcor(s, (2,) * 4)
-    cca = MultiviewCCA(1, criterion=SumCor(starts=12), random_state=0).fit(views)
-    assert 6 * float(cca.correlations_[0]) == pytest.approx(expected, abs=1e-8)
+    # Of noise in which the start from MAXVAR ends in a worse local maximum.
+    rng = np.random.default_rng(78)
+    views = [rng.standard_normal((10, 2)) for _ in range(5)]
+    expected = brute_force_sumcor(dense_pencil(views)[0], (2,) * 5)
+    one, several = (MultiviewCCA(1, criterion=SumCor(starts), random_state=0).fit(views) for starts in (1, 6))
+    assert 10 * float(one.correlations_[0]) < expected - 1e-3
+    assert 10 * float(several.correlations_[0]) == pytest.approx(expected, abs=1e-8)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
