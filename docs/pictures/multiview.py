@@ -11,11 +11,11 @@ quarters = {"upper left": (0, 0), "upper right": (0, 4), "lower left": (4, 0), "
 views = [images[:, i : i + 4, j : j + 4].reshape(-1, 16) for i, j in quarters.values()]
 train, test = ([view[rows] for view in views] for rows in (slice(0, 1200), slice(1200, None)))
 cca = MultiviewCCA(8, reg=1e-3).fit(train)
-held_out = [
-    np.mean([np.corrcoef([part[:, k] for part in cca.transform(test)])[np.triu_indices(4, 1)]]) for k in range(8)
-]
+pairs = np.triu_indices(4, 1)
+training = [matrix[pairs].mean() for matrix in cca.pairwise_correlations_]
+held_out = [np.corrcoef([part[:, k] for part in cca.transform(test)])[pairs].mean() for k in range(8)]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-left.plot(range(1, 9), cca.correlations_, "o-", color="#0072B2", label="training rows")
+left.plot(range(1, 9), training, "o-", color="#0072B2", label="training rows")
 left.plot(range(1, 9), held_out, "s--", color="#D55E00", label="held-out rows")
 left.set(xlabel="component", ylabel="mean correlation between quarters", ylim=(0, None))
 left.legend()
