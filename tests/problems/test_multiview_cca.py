@@ -12,6 +12,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from problems import CCA, LOBPCGMultiviewCCA, MultiviewCCA, RiemannianMultiviewCCA, SumCor
+from problems.view_preconditioners import view_preconditioners
 from rankopt import Status
 from tests.arrays import kind_of, to_float64
 from tests.problems.several_views import dense_pencil, maxvar_oracle, places, several_views
@@ -243,6 +244,20 @@ def test_a_warning_where_an_iteration_does_not_converge(options):
     views = several_views(300, (40, 30, 35))
     with pytest.warns(ConvergenceWarning, match=r"stopped"):
         MultiviewCCA(P, max_iter=1, random_state=0, **options).fit(views)
+
+
+@pytest.mark.parametrize("solver", SOLVERS[1:])
+def test_a_large_sketch_gives_the_start(solver, double, monkeypatch):
+    """With the data itself as the sketch the start is the solution."""
+
+    def with_sketches(data, name, rng):
+        sketches = tuple(double(standardize(view) / 300**0.5) for view in VIEWS)
+        return view_preconditioners(data, "exact", rng)._replace(sketches=sketches)
+
+    monkeypatch.setattr("problems.multiview_solvers.view_preconditioners", with_sketches)
+    cca = MultiviewCCA(P, solver=solver, reg=REG, random_state=0).fit([double(view) for view in VIEWS])
+    assert cca.n_iter_ <= 1
+    check_maxvar(cca, VIEWS, REG, 1e-12)
 
 
 def test_solvers_as_values():
