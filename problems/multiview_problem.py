@@ -143,13 +143,13 @@ class MultiviewProblem(Problem):
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """Cost and Euclidean gradient at any matrices, by one pass."""
         products = self.data.products(point)
-        measured = self.measured(_blocks(point, products))
+        measured = self.measured(blocks_between(point, products))
         return -measured.value, self.combined(products, measured.gradient)
 
     def hessian_product(self, point: Point, v: Point) -> Point:
         """Euclidean Hessian product at any matrices, by two passes."""
         products, along = self.data.products(point), self.data.products(v)
-        return self.curvature(point, products, self.measured(_blocks(point, products)), v, along)
+        return self.curvature(point, products, self.measured(blocks_between(point, products)), v, along)
 
     def components(self, point: Point) -> tuple[list[Array], Array]:
         """Directions of single components from an optimal point, by one pass.
@@ -164,7 +164,7 @@ class MultiviewProblem(Problem):
         state = self.start(point)
         coefficients = state.measured.components()
         directions = [u @ c for u, c in zip(state.point, coefficients, strict=True)]
-        return directions, _blocks(directions, self.times(state.products, coefficients))
+        return directions, blocks_between(directions, self.times(state.products, coefficients))
 
     def own_columns(self, products: Array, view: int) -> Array:
         """Those columns of products that come from a view."""
@@ -193,7 +193,7 @@ class MultiviewProblem(Problem):
         self, point: Point, products: Sequence[Array], measured: CriterionValue, v: Point, along: Sequence[Array]
     ) -> Point:
         """Euclidean Hessian product from the products of the point and of the direction."""
-        change = _blocks(v, products) + _blocks(point, along)
+        change = blocks_between(v, products) + blocks_between(point, along)
         straight = self.combined(along, measured.gradient)
         bent = self.combined(products, measured.gradient_change(self.between(change)))
         return self.manifold.linear_combination(1.0, straight, 1.0, bent)
@@ -225,7 +225,7 @@ class MultiviewState(State):
             for i, (factor, u) in enumerate(zip(manifold.factors.values(), point, strict=True))
         ]
         self.geometry: ProductGeometry = ProductGeometry(manifold, manifold.point_type._make(geometries))
-        self.blocks = _blocks(point, products)
+        self.blocks = blocks_between(point, products)
         self.measured = problem.measured(self.blocks)
         self.value = -self.measured.value
         self.euclidean_gradient = problem.combined(products, self.measured.gradient)
@@ -267,8 +267,8 @@ class MultiviewCurve(FrameLineCurve):
         problem = state.problem
         self._state, self._direction, self._problem = state, tangent_vector, problem
         self._along = problem.data.products(tangent_vector)
-        linear = _blocks(tangent_vector, state.products) + _blocks(state.point, self._along)
-        self._correlations = MatrixPolynomial(state.blocks, linear, _blocks(tangent_vector, self._along))
+        linear = blocks_between(tangent_vector, state.products) + blocks_between(state.point, self._along)
+        self._correlations = MatrixPolynomial(state.blocks, linear, blocks_between(tangent_vector, self._along))
         self._lines = [
             FrameLine(u, v, problem.own_columns(at, i), problem.own_columns(along, i), problem.retraction)
             for i, (u, v, at, along) in enumerate(
@@ -301,6 +301,6 @@ class MultiviewCurve(FrameLineCurve):
         return problem._state(point, products, normalizers, state.age + 1)
 
 
-def _blocks(left: Sequence[Array], products: Sequence[Array]) -> Array:
+def blocks_between(left: Sequence[Array], products: Sequence[Array]) -> Array:
     """Matrix of the blocks V_i^T P_ij."""
     return namespace(products[0]).concat([v.mT @ p for v, p in zip(left, products, strict=True)], axis=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from manifolds.linalg import Array, identity, machine_epsilon, namespace
@@ -14,11 +14,10 @@ from problems.generalized_eigen import generalized_eigh
 from problems.lobpcg import LOBPCG, Iteration
 from problems.multiview_criteria import MaxVar, MultiviewCriterion, SumCor
 from problems.multiview_data import MultiviewCovariances, MultiviewData, row_parts
-from problems.multiview_problem import MultiviewProblem
+from problems.multiview_problem import MultiviewProblem, blocks_between
 from problems.view_preconditioners import JointMetric, ViewPreconditioners, view_preconditioners
 from problems.whitening import Basis, Factor
 from rankopt.minimize import minimize
-from rankopt.solvers.parameters import require_at_least
 from rankopt.solvers.stopping import GradientNorm, MaxIterations, Status
 
 
@@ -88,10 +87,7 @@ class DirectMultiviewCCA(MultiviewSolver):
         status, n_iter = None, 1
         if isinstance(criterion, MaxVar):
             solved = [len(leading) ** 0.5 * part for part in leading]
-            images = whitened.covariances.products(solved)
-            of_scores = namespace(images[0]).concat(
-                [part.mT @ image for part, image in zip(solved, images, strict=True)], axis=0
-            )
+            of_scores = blocks_between(solved, whitened.covariances.products(solved))
         else:
             p = min(request.n_components, *whitened.covariances.n_features)
             problem = MultiviewProblem(whitened.covariances, p, criterion=criterion)
@@ -108,23 +104,19 @@ class LOBPCGMultiviewCCA(MultiviewSolver):
 
     Parameters
     ----------
-    oversampling : int
-        Columns beyond the wanted ones.
-    refresh : int
-        Iterations after which carried products are replaced by true ones.
+    method : LOBPCG
+        Such as ``LOBPCG(oversampling=8)``.
 
     References
     ----------
-    Knyazev, Toward the optimal preconditioned eigensolver: locally optimal block preconditioned conjugate gradient
-    method, SIAM J. Sci. Comput. 23 (2001).
+    Knyazev, SIAM J. Sci. Comput. 23 (2001), as in :class:`LOBPCG`.
     """
 
-    oversampling: int = 4
-    refresh: int = 25
+    method: LOBPCG = field(default_factory=LOBPCG)
 
     def __post_init__(self) -> None:
-        require_at_least("oversampling", self.oversampling, 0, whole=True)
-        require_at_least("refresh", self.refresh, 1, whole=True)
+        if not isinstance(self.method, LOBPCG):
+            raise TypeError(f"method must be a LOBPCG value, got {self.method!r}")
 
     @property
     def name(self) -> str:
@@ -138,13 +130,15 @@ class LOBPCGMultiviewCCA(MultiviewSolver):
             )
         metrics = view_preconditioners(data, request.preconditioner, request.rng)
         xp, p = namespace(data.like), request.n_components
-        start = _sketched_directions(metrics, data, min(sum(data.n_features), p + self.oversampling), frames=False)
+        start = _sketched_directions(
+            metrics, data, min(sum(data.n_features), p + self.method.oversampling), frames=False
+        )
         run = Iteration(
             _MaxVarPencil(data),
             JointMetric(data, metrics.metrics),
             k=p,
             largest=True,
-            method=LOBPCG(self.oversampling, self.refresh),
+            method=self.method,
             tol=reachable(request.tol, data),
             max_iter=request.max_iter,
         ).run(data.like, None if start is None else xp.concat(start, axis=0), request.rng)
@@ -152,8 +146,7 @@ class LOBPCGMultiviewCCA(MultiviewSolver):
             warn_of_residual("LOBPCG", None, run.status.name.lower().replace("_", " "))
         m = len(data.views)
         directions = [m**0.5 * part for part in row_parts(run.block.v, data.n_features)]
-        products = data.products(directions)
-        covariances = xp.concat([w.mT @ product for w, product in zip(directions, products, strict=True)], axis=0)
+        covariances = blocks_between(directions, data.products(directions))
         return MultiviewSolution(
             directions, covariances, metrics.condition, metrics.sketch_size, run.status, run.n_iter
         )

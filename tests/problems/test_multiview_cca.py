@@ -11,7 +11,7 @@ import scipy.sparse
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from problems import CCA, LOBPCGMultiviewCCA, MultiviewCCA, RiemannianMultiviewCCA, SumCor
+from problems import CCA, LOBPCG, LOBPCGMultiviewCCA, MultiviewCCA, RiemannianMultiviewCCA, SumCor
 from problems.view_preconditioners import view_preconditioners
 from rankopt import Status
 from tests.arrays import kind_of, to_float64
@@ -262,7 +262,7 @@ def test_a_large_sketch_gives_the_start(solver, double, monkeypatch):
 
 def test_solvers_as_values():
     trust_region = MultiviewCCA(P, solver=RiemannianMultiviewCCA("trust-region"), tol=1e-8, random_state=0).fit(VIEWS)
-    lobpcg = MultiviewCCA(P, solver=LOBPCGMultiviewCCA(oversampling=0), tol=1e-8, random_state=0).fit(VIEWS)
+    lobpcg = MultiviewCCA(P, solver=LOBPCGMultiviewCCA(LOBPCG(oversampling=0)), tol=1e-8, random_state=0).fit(VIEWS)
     assert (trust_region.solver_, lobpcg.solver_) == ("trust-region", "lobpcg")
     check_maxvar(trust_region, VIEWS, None, 1e-10)
     check_maxvar(lobpcg, VIEWS, None, 1e-10)

@@ -11,7 +11,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from problems import DirectCCA, MultiviewCCA, SumCor
+from problems import DirectCCA, LOBPCGMultiviewCCA, MultiviewCCA, SumCor
 from problems.cca_choice import choose_multiview_solver
 from tests.problems.several_views import several_views
 
@@ -172,6 +172,11 @@ def test_bad_views_of_a_fitted_estimator(method, views, error, message):
     with pytest.raises(error, match=message) as caught:
         getattr(cca, method)(views)
     assert caught.type is error
+
+
+def test_bad_options_of_lobpcg():
+    with pytest.raises(TypeError, match=r"method must be a LOBPCG value, got 8"):
+        LOBPCGMultiviewCCA(8)
 
 
 def test_score_needs_all_views():
