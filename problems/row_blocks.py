@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from manifolds.linalg import Array, is_array, is_scipy_sparse, is_torch_array, namespace, require_real_floating
+from problems.row_source import RowSource
 
 
 def as_data(data: Any, name: str) -> Any:
     """Data matrix as it is; an error unless it is a real floating matrix in a storage that can be read by rows."""
     sparse = is_scipy_sparse(data)
-    if not (is_array(data) or sparse):
+    if not (is_array(data) or sparse or isinstance(data, RowSource)):
         raise TypeError(
-            f"{name} must be a numpy array, a torch tensor or a scipy sparse matrix, got {type(data).__name__}"
+            f"{name} must be a numpy array, a torch tensor, a scipy sparse matrix or a RowSource, got "
+            f"{type(data).__name__}"
         )
     if data.ndim != 2 or 0 in data.shape:
         raise ValueError(
@@ -43,6 +45,8 @@ def bytes_per_row(data: Any) -> int:
     """Mean number of bytes that a row takes."""
     if is_array(data):
         return int(data.shape[1] * namespace(data).finfo(data.dtype).bits // 8)
+    if isinstance(data, RowSource):
+        return data.row_bytes
     return max(1, (data.data.nbytes + data.indices.nbytes + data.indptr.nbytes) // data.shape[0])
 
 
@@ -61,7 +65,13 @@ def row_block(data: Any, first: int, stop: int) -> Any:
 
 def has_cheap_blocks(data: Any) -> bool:
     """Whether rows can be read in blocks; sparse columns are read all at once."""
-    return is_array(data) or data.format == "csr"
+    return is_array(data) or isinstance(data, RowSource) or data.format == "csr"
+
+
+def zeros(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    """Zeros in the library and on the device of an array, in double precision unless a dtype is given."""
+    xp, device = namespace(like), {"device": like.device} if is_torch_array(like) else {}
+    return xp.zeros(shape, dtype=xp.float64 if dtype is None else dtype, **device)
 
 
 def shifted_rows(block: Any, shift: Array | None, factors: Array | None) -> Any:

@@ -1,0 +1,199 @@
+"""Passes over the rows of matrices that are read together, as sums of a function of their blocks.
+
+Every result of a pass is a tuple of small arrays that add up over the rows. What reads the rows is all that differs
+between data in memory, in files, and on a cluster.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from manifolds.linalg import Array, is_torch_array, namespace
+from problems.row_blocks import bytes_per_row, has_cheap_blocks, row_block
+from problems.row_reduction import RowReduction
+from problems.row_source import RowSource, read_ahead, regrouped
+
+_GATHER_BYTES = 2**27
+"""Size at most of a row block in a pass that makes means, a sketch or covariances."""
+
+_BLOCK_BYTES = 3 * 2**19
+"""Default size of a row block: small enough to stay in a core's cache between its two products."""
+
+_STREAM_BYTES = 2**24
+"""Size of what is read at a time: memory of this size is used again, which larger blocks ask the system for anew."""
+
+
+class RowBlock(NamedTuple):
+    """Some rows of each matrix, and their part of each vector."""
+
+    first: int
+    stop: int
+    views: list[Any]
+    vectors: list[Any]
+
+
+Part = Callable[[Iterator[RowBlock]], tuple[Array, ...]]
+"""A function of consecutive blocks whose results add up over them."""
+
+
+class RowPasses(ABC):
+    """Rows of matrices that are read together in passes.
+
+    Parameters
+    ----------
+    matrices : sequence
+        With the same rows.
+    vectors : sequence
+        An entry for each row each, or None.
+    block_rows : int, optional
+        Rows per block at most.
+    """
+
+    def __init__(self, matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows: int | None = None) -> None:
+        self.matrices, self.vectors = list(matrices), list(vectors)
+        self.n_samples = matrices[0].shape[0]
+        row_bytes = sum(map(bytes_per_row, matrices))
+        self.block_rows = max(64, _BLOCK_BYTES // row_bytes) if block_rows is None else int(block_rows)
+        if self.block_rows < 1:
+            raise ValueError(f"block_rows must be at least 1, got {block_rows}")
+        self.most_rows = max(64, self._gather_bytes // row_bytes) if block_rows is None else self.block_rows
+
+    _gather_bytes = _GATHER_BYTES
+
+    @abstractmethod
+    def sum(self, part: Part) -> tuple[Array, ...]:
+        """Sum of ``part(blocks)`` over stretches of rows side by side, in small blocks for thin products."""
+
+    @abstractmethod
+    def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
+        """Sum of ``part(blocks)`` over as few stretches as there can be, in larger blocks of at most so many rows."""
+
+    @abstractmethod
+    def map(self, function: Callable[[RowBlock], Array]) -> Array:
+        """Results of a function of the blocks, with a row for each of theirs, under each other."""
+
+    @abstractmethod
+    def head(self, rows: int) -> list[Any]:
+        """The first rows of each matrix."""
+
+
+class MemoryRows(RowPasses):
+    """Rows of matrices in memory, on all cores."""
+
+    def __init__(self, matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows: int | None = None) -> None:
+        super().__init__(matrices, vectors, block_rows)
+        self._whole = not all(map(has_cheap_blocks, matrices))
+        if self._whole:
+            self.block_rows = self.n_samples
+        self.reduction = RowReduction(self.n_samples, self.block_rows, parallel=not is_torch_array(matrices[0]))
+
+    def blocks(self, first: int, stop: int, rows: int | None = None) -> Iterator[RowBlock]:
+        """Blocks of a stretch of rows, by default the small ones."""
+        rows = self.block_rows if rows is None or self._whole else min(rows, self.most_rows)
+        return cut(RowBlock(0, self.n_samples, self.matrices, self.vectors), first, stop, rows)
+
+    def sum(self, part: Part) -> tuple[Array, ...]:
+        return self.reduction.sum(lambda first, stop: part(self.blocks(first, stop)))
+
+    def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
+        return part(self.blocks(0, self.n_samples, rows))
+
+    def map(self, function: Callable[[RowBlock], Array]) -> Array:
+        found = [function(block) for block in self.blocks(0, self.n_samples)]
+        return found[0] if len(found) == 1 else namespace(found[0]).concat(found, axis=0)
+
+    def head(self, rows: int) -> list[Any]:
+        return next(self.blocks(0, self.n_samples, rows)).views
+
+
+class StreamedRows(RowPasses):
+    """Rows that are read from a source, or from several beside matrices in memory, ahead of the arithmetic."""
+
+    _gather_bytes = _STREAM_BYTES
+
+    def __init__(self, matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows: int | None = None) -> None:
+        for matrix in matrices:
+            if is_torch_array(matrix) or not has_cheap_blocks(matrix):
+                raise TypeError(
+                    f"rows from files cannot be read together with a {type(matrix).__name__}; give the other view as a "
+                    "numpy array, a sparse matrix by rows (CSR) or a file, too"
+                )
+        super().__init__(matrices, vectors, block_rows)
+        self.reduction = RowReduction(self.most_rows, self.block_rows, parallel=True)
+
+    def stream(self, rows: int) -> Generator[RowBlock, None, None]:
+        """Blocks of all rows in order, of exactly so many rows but for the last."""
+        rows = min(rows, self.most_rows)
+        streams = [_stream(matrix, rows) for matrix in self.matrices]
+        first = 0
+        for views in zip(*streams, strict=True):
+            stop = first + views[0].shape[0]
+            yield RowBlock(first, stop, list(views), [None if v is None else v[first:stop] for v in self.vectors])
+            first = stop
+
+    def sum(self, part: Part) -> tuple[Array, ...]:
+        total: tuple[Array, ...] = ()
+        for block in read_ahead(self.stream(self.most_rows)):
+            new = self._part(part, block)
+            total = tuple(old + more for old, more in zip(total, new, strict=True)) if total else new
+        return total
+
+    def _part(self, part: Part, block: RowBlock) -> tuple[Array, ...]:
+        def stretch(first: int, stop: int) -> tuple[Array, ...]:
+            return part(cut(block, block.first + first, block.first + stop, self.block_rows))
+
+        return self.reduction.sum(stretch, block.stop - block.first)
+
+    def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
+        return part(read_ahead(self.stream(rows)))
+
+    def map(self, function: Callable[[RowBlock], Array]) -> Array:
+        return np.concatenate([function(block) for block in read_ahead(self.stream(self.most_rows))])
+
+    def head(self, rows: int) -> list[Any]:
+        blocks = self.stream(rows)
+        try:
+            return next(blocks).views
+        finally:
+            blocks.close()
+
+
+def row_passes(matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows: int | None = None) -> RowPasses:
+    """Passes over matrices with the same rows, wherever these are."""
+    streamed = any(isinstance(matrix, RowSource) for matrix in matrices)
+    return (StreamedRows if streamed else MemoryRows)(matrices, vectors, block_rows)
+
+
+def cut(block: RowBlock, first: int, stop: int, rows: int) -> Iterator[RowBlock]:
+    """A stretch of the rows of a block in smaller blocks."""
+    for begin in range(first, stop, rows):
+        end = min(begin + rows, stop)
+        low, high = begin - block.first, end - block.first
+        vectors = [None if vector is None else vector[low:high] for vector in block.vectors]
+        yield RowBlock(begin, end, [row_block(view, low, high) for view in block.views], vectors)
+
+
+def _stream(matrix: Any, rows: int) -> Iterator[Any]:
+    """Blocks of a matrix of exactly so many rows, but for the last."""
+    if isinstance(matrix, RowSource):
+        return _counted(matrix, regrouped(matrix.blocks(rows), rows))
+    return (row_block(matrix, first, min(first + rows, matrix.shape[0])) for first in range(0, matrix.shape[0], rows))
+
+
+def _counted(source: RowSource, blocks: Iterator[Any]) -> Iterator[Any]:
+    """Blocks of a source, checked for what the source has said of them."""
+    count = 0
+    for block in blocks:
+        count += block.shape[0]
+        if block.shape[1] != source.shape[1] or block.dtype != source.dtype:
+            raise ValueError(
+                f"{source.where(count - block.shape[0])}: a block has {block.shape[1]} columns of {block.dtype}, where "
+                f"{source.shape[1]} of {source.dtype} were announced"
+            )
+        yield block
+    if count != source.shape[0]:
+        raise ValueError(f"{source.name} gave {count} rows, where {source.shape[0]} were announced")
