@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from problems.canonical_pairs import CanonicalPairs
     from problems.cca import CCA
-    from problems.cca_direct import CanonicalPairs, solve_dense
+    from problems.cca_direct import solve_dense
     from problems.cca_plots import (
         CrossValidatedCorrelations,
         correlation_circle,
@@ -37,7 +38,7 @@ _HOMES = {
     "CCA": "cca",
     "CCAProblem": "cca_problem",
     "CCASolver": "cca_solvers",
-    "CanonicalPairs": "cca_direct",
+    "CanonicalPairs": "canonical_pairs",
     "CholeskyQRCCA": "cca_solvers",
     "ClassStatistics": "labelled_data",
     "CoMoments": "co_moments",

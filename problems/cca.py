@@ -15,12 +15,12 @@ from sklearn.base import (
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from manifolds.linalg import Array, convert, is_array, is_torch_array, namespace, require_same_kind, to_numpy
+from manifolds.linalg import Array, convert, is_array, is_torch_array, require_same_kind, to_numpy
+from problems.canonical_pairs import loadings_of, with_fixed_signs
 from problems.cca_choice import Sizes, choose_solver
-from problems.cca_direct import CanonicalPairs
 from problems.cca_solvers import SOLVERS, CCASolver, DirectCCA, Request, Solution
 from problems.co_moments import CoMoments, Moments
-from problems.data import CovarianceProducts, PairedViews
+from problems.data import PairedViews
 from problems.view_inputs import SPARSE_FORMATS, as_columns, as_target, in_kind, scores_of
 from problems.view_preconditioners import PRECONDITIONERS
 from rankopt.solvers.parameters import require_at_least
@@ -298,14 +298,14 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
 
     def _set(self, solution: Solution, solver: str, moments: tuple[Moments, Moments], n_passes: int) -> None:
         """Fitted attributes from the solution."""
-        pairs, products = _signed(solution.pairs, solution.products)
+        pairs, products = with_fixed_signs(solution.pairs, solution.products)
         self.correlations_, self.x_weights_, self.y_weights_ = pairs
         (self.x_mean_, self._x_scale), (self.y_mean_, self._y_scale) = moments
         self.x_rotations_ = self.x_weights_ / self._x_scale[:, None]
         self.y_rotations_ = self.y_weights_ / self._y_scale[:, None]
         reg = self.reg if isinstance(self.reg, (tuple, list)) else (self.reg, self.reg)
-        self.x_loadings_ = _loadings(pairs.u, products.xx, float(reg[0]))
-        self.y_loadings_ = _loadings(pairs.v, products.yy, float(reg[1]))
+        self.x_loadings_ = loadings_of(pairs.u, products.xx, float(reg[0]))
+        self.y_loadings_ = loadings_of(pairs.v, products.yy, float(reg[1]))
         self._score_coefficients = products.yx * self._y_scale[:, None]
         self.intercept_ = self.y_mean_
         self.solver_, self.n_passes_, self.n_iter_ = solver, n_passes, max(1, solution.n_iter)
@@ -392,18 +392,3 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         if isinstance(state, np.random.RandomState):
             return np.random.default_rng(state.randint(2**31))
         return np.random.default_rng(state)
-
-
-def _loadings(directions: Array, products: Array, reg: float) -> Array:
-    """Coefficients S u (u^T S u)^{-1} of the regression of a view on its scores, S without the ridge."""
-    plain = products - reg * directions if reg else products
-    return namespace(plain).linalg.solve(directions.mT @ plain, plain.mT).mT
-
-
-def _signed(pairs: CanonicalPairs, products: CovarianceProducts) -> tuple[CanonicalPairs, CovarianceProducts]:
-    """Pairs whose signs do not depend on the solver: the largest weight of each x direction is positive."""
-    xp = namespace(pairs.u)
-    largest = xp.max(pairs.u, axis=0) >= -xp.min(pairs.u, axis=0)
-    signs = xp.where(largest, xp.ones_like(pairs.u[0]), -xp.ones_like(pairs.u[0]))
-    signed = CovarianceProducts(*(part * signs for part in products))
-    return CanonicalPairs(pairs.correlations, pairs.u * signs, pairs.v * signs), signed
