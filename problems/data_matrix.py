@@ -251,7 +251,7 @@ def gather(
     totals : tuple of array
         The sums.
     """
-    count, pilots = len(matrices), [_pilot(view) for view in blocks.head(256)]
+    count, pilots = len(matrices), [_pilot(view) for view in blocks.sample()]
     likes, scaled = [matrix.like for matrix in matrices], [matrix.scale for matrix in matrices]
 
     def part(stretch: Iterator[RowBlock]) -> tuple[Array, ...]:
@@ -260,6 +260,8 @@ def gather(
         totals = start()
         with np.errstate(invalid="ignore"):  # NaN and infinity end in an error of their own
             for block in stretch:
+                if not pilots:
+                    pilots.extend(map(_pilot, block.views))
                 weights = block.vectors[0]
                 roots = None if weights is None else weights**0.5
                 shifted = [shifted_rows(view, shift, roots) for view, shift in zip(block.views, pilots, strict=True)]

@@ -76,9 +76,9 @@ class RowPasses(ABC):
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
         """Results of a function of the blocks, with a row for each of theirs, under each other."""
 
-    @abstractmethod
-    def head(self, rows: int) -> list[Any]:
-        """The first rows of each matrix."""
+    def sample(self) -> list[Any]:
+        """Some rows of each matrix, where ``sum_in_order`` takes its first block no sooner than others."""
+        return []
 
 
 class MemoryRows(RowPasses):
@@ -105,9 +105,6 @@ class MemoryRows(RowPasses):
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
         found = [function(block) for block in self.blocks(0, self.n_samples)]
         return found[0] if len(found) == 1 else namespace(found[0]).concat(found, axis=0)
-
-    def head(self, rows: int) -> list[Any]:
-        return next(self.blocks(0, self.n_samples, rows)).views
 
 
 class StreamedRows(RowPasses):
@@ -153,13 +150,6 @@ class StreamedRows(RowPasses):
 
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
         return np.concatenate([function(block) for block in read_ahead(self.stream(self.most_rows))])
-
-    def head(self, rows: int) -> list[Any]:
-        blocks = self.stream(rows)
-        try:
-            return next(blocks).views
-        finally:
-            blocks.close()
 
 
 def row_passes(matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows: int | None = None) -> RowPasses:
