@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from problems.cca_solvers import LOBPCGCCA, BlockPCGCCA, CCASolver, CholeskyQRCCA, DirectCCA, RiemannianCCA
     from problems.checkpoint import load_model
     from problems.co_moments import CoMoments, Covariances
+    from problems.column_rows import ParquetRows, SlicedRows
     from problems.corpus import Corpus, read_text
     from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
+    from problems.data_files import open_rows
     from problems.data_matrix import DataMatrix
+    from problems.file_rows import JoinedRows, NpyRows, SparseNpzRows
     from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
     from problems.labelled_data import ClassStatistics, LabelledData
     from problems.language_model import LanguageModel, LanguageModelConfig
     from problems.lda import LDA
     from problems.lobpcg import LOBPCG
+    from problems.row_source import RowSource
+    from problems.text_rows import CsvRows, SvmlightRows
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
     from problems.training_options import TrainingOptions
@@ -47,17 +52,25 @@ _HOMES = {
     "CovarianceProducts": "data",
     "Covariances": "co_moments",
     "CrossValidatedCorrelations": "cca_plots",
+    "CsvRows": "text_rows",
     "DataMatrix": "data_matrix",
     "DirectCCA": "cca_solvers",
     "GeneralizedEigenpairs": "generalized_eigen",
+    "JoinedRows": "file_rows",
     "LDA": "lda",
     "LOBPCG": "lobpcg",
     "LOBPCGCCA": "cca_solvers",
     "LabelledData": "labelled_data",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
+    "NpyRows": "file_rows",
     "PairedViews": "data",
+    "ParquetRows": "column_rows",
     "RiemannianCCA": "cca_solvers",
+    "RowSource": "row_source",
+    "SlicedRows": "column_rows",
+    "SparseNpzRows": "file_rows",
+    "SvmlightRows": "text_rows",
     "Tokenizer": "tokenizer",
     "TrainingOptions": "training_options",
     "TrainingResult": "training",
@@ -67,6 +80,7 @@ _HOMES = {
     "cross_validated_correlations": "cca_plots",
     "generalized_eigh": "generalized_eigen",
     "load_model": "checkpoint",
+    "open_rows": "data_files",
     "read_text": "corpus",
     "scree_plot": "cca_plots",
     "solve_dense": "cca_direct",
@@ -92,14 +106,22 @@ __all__ = [
     "CovarianceProducts",
     "Covariances",
     "CrossValidatedCorrelations",
+    "CsvRows",
     "DataMatrix",
     "DirectCCA",
     "GeneralizedEigenpairs",
+    "JoinedRows",
     "LabelledData",
     "LanguageModel",
     "LanguageModelConfig",
+    "NpyRows",
     "PairedViews",
+    "ParquetRows",
     "RiemannianCCA",
+    "RowSource",
+    "SlicedRows",
+    "SparseNpzRows",
+    "SvmlightRows",
     "Tokenizer",
     "TrainingOptions",
     "TrainingResult",
@@ -109,6 +131,7 @@ __all__ = [
     "cross_validated_correlations",
     "generalized_eigh",
     "load_model",
+    "open_rows",
     "read_text",
     "scree_plot",
     "solve_dense",

@@ -28,8 +28,7 @@ from problems.row_blocks import (
     shifted_rows,
     zeros,
 )
-from problems.row_passes import RowBlock, RowPasses, row_passes
-from problems.row_source import RowSource
+from problems.row_passes import NotFiniteError, RowBlock, RowPasses, require_finite_sums, row_passes
 
 
 class DataMatrix:
@@ -213,14 +212,6 @@ class ShiftedRows(NamedTuple):
     roots: Array | None
 
 
-class _NotFiniteError(ValueError):
-    """Rows that hold NaN or infinity: the matrix, and the row if it is known."""
-
-    def __init__(self, matrix: int, row: int | None = None) -> None:
-        super().__init__(matrix, row)
-        self.matrix, self.row = matrix, row
-
-
 def gather(
     matrices: Sequence[DataMatrix],
     blocks: RowPasses,
@@ -267,7 +258,7 @@ def gather(
                 shifted = [shifted_rows(view, shift, roots) for view, shift in zip(block.views, pilots, strict=True)]
                 for i, view in enumerate(shifted):
                     sums[i] += column_sums(view, roots)
-                    _require_finite(sums[i], block, i)
+                    require_finite_sums(sums[i], block, i)
                     if scaled[i]:
                         squares[i] += column_squares(view)
                 if add is not None:
@@ -278,11 +269,10 @@ def gather(
         found = blocks.sum_in_order(part, rows)
         for i, total in enumerate(found[:count]):
             if not bool(namespace(total).all(namespace(total).isfinite(total))):
-                raise _NotFiniteError(i)
-    except _NotFiniteError as error:
+                raise NotFiniteError(i)
+    except NotFiniteError as error:
         matrix = matrices[error.matrix]
-        place = "" if error.row is None else f" ({_where(matrix.data, error.row)})"
-        raise ValueError(f"{matrix.name} contains NaN or infinity{place}; clean or impute it first") from None
+        raise error.named(matrix.name, matrix.data) from None
     gaps = []
     for matrix, pilot, total, square in zip(matrices, pilots, found[:count], found[count : 2 * count], strict=True):
         xp = namespace(total)
@@ -325,23 +315,6 @@ def sketch_together(matrices: Sequence[DataMatrix], sketch: Sketch, blocks: RowP
 def weighted(scores: Array, weights: Array | None) -> Array:
     """Scores of some rows times the weights of these."""
     return scores if weights is None else scores * weights[:, None]
-
-
-def _where(data: Any, row: int) -> str:
-    return data.where(row) if isinstance(data, RowSource) else f"row {row}"
-
-
-def _require_finite(sums: Array, block: RowBlock, i: int) -> None:
-    """Raise an error that names a row where the sums of numpy's columns are not finite."""
-    if is_torch_array(sums) or np.all(np.isfinite(sums)):
-        return  # a tensor on a device is asked once, at the end
-    view = block.views[i]
-    rows = (
-        np.flatnonzero(~np.isfinite(view).all(axis=1))
-        if is_array(view)
-        else np.flatnonzero(~np.isfinite(view @ np.ones(view.shape[1])))
-    )
-    raise _NotFiniteError(i, block.first + int(rows[0]) if len(rows) else None)
 
 
 def as_ridge(reg: Any) -> float:

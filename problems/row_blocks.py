@@ -6,12 +6,25 @@ that operators on the data are written once.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from manifolds.linalg import Array, is_array, is_scipy_sparse, is_torch_array, namespace, require_real_floating
 from problems.row_source import RowSource
+
+
+class ChosenRows(NamedTuple):
+    """Some rows of a matrix in memory, in the order of their indices, copied block by block."""
+
+    data: Any
+    chosen: Any
+    """Indices, in the library of the data."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the chosen rows."""
+        return len(self.chosen), self.data.shape[1]
 
 
 def as_data(data: Any, name: str) -> Any:
@@ -38,6 +51,8 @@ def as_data(data: Any, name: str) -> Any:
 
 def empty_like(data: Any) -> Array:
     """Empty array of the library, dtype and device of the data, with its columns."""
+    if isinstance(data, ChosenRows):
+        return empty_like(data.data)
     return data[:0] if is_array(data) else np.empty((0, data.shape[1]), dtype=data.dtype)
 
 
@@ -47,6 +62,8 @@ def bytes_per_row(data: Any) -> int:
         return int(data.shape[1] * namespace(data).finfo(data.dtype).bits // 8)
     if isinstance(data, RowSource):
         return data.row_bytes
+    if isinstance(data, ChosenRows):
+        return bytes_per_row(data.data)
     return max(1, (data.data.nbytes + data.indices.nbytes + data.indptr.nbytes) // data.shape[0])
 
 
@@ -54,6 +71,8 @@ def row_block(data: Any, first: int, stop: int) -> Any:
     """Rows ``first`` to ``stop``, without a copy where rows lie together."""
     if is_array(data):
         return data[first:stop]
+    if isinstance(data, ChosenRows):
+        return data.data[data.chosen[first:stop]]
     if stop - first == data.shape[0]:
         return data
     if data.format == "csc":
@@ -65,7 +84,23 @@ def row_block(data: Any, first: int, stop: int) -> Any:
 
 def has_cheap_blocks(data: Any) -> bool:
     """Whether rows can be read in blocks; sparse columns are read all at once."""
+    if isinstance(data, ChosenRows):
+        return has_cheap_blocks(data.data)
     return is_array(data) or isinstance(data, RowSource) or data.format == "csr"
+
+
+def has_sparse_rows(data: Any) -> bool:
+    """Whether row blocks are sparse."""
+    return data.sparse if isinstance(data, RowSource) else is_scipy_sparse(data)
+
+
+def density(data: Any) -> float:
+    """Stored share of the entries; of a sparse source by the size of its rows."""
+    if not has_sparse_rows(data):
+        return 1.0
+    if isinstance(data, RowSource):
+        return min(1.0, data.row_bytes / (16 * data.shape[1]))
+    return float(data.nnz / (data.shape[0] * data.shape[1]))
 
 
 def zeros(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from manifolds.linalg import Array, is_torch_array, namespace
-from problems.row_blocks import bytes_per_row, has_cheap_blocks, row_block
+from manifolds.linalg import Array, is_array, is_torch_array, namespace
+from problems.row_blocks import bytes_per_row, empty_like, has_cheap_blocks, row_block
 from problems.row_reduction import RowReduction
 from problems.row_source import RowSource, read_ahead, regrouped
 
@@ -65,8 +65,11 @@ class RowPasses(ABC):
     _gather_bytes = _GATHER_BYTES
 
     @abstractmethod
-    def sum(self, part: Part) -> tuple[Array, ...]:
-        """Sum of ``part(blocks)`` over stretches of rows side by side, in small blocks for thin products."""
+    def sum(self, part: Part, rows: int | None = None) -> tuple[Array, ...]:
+        """Sum of ``part(blocks)`` over stretches of rows side by side, in blocks of so many rows.
+
+        By default they are small ones, for thin products.
+        """
 
     @abstractmethod
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
@@ -89,15 +92,19 @@ class MemoryRows(RowPasses):
         self._whole = not all(map(has_cheap_blocks, matrices))
         if self._whole:
             self.block_rows = self.n_samples
-        self.reduction = RowReduction(self.n_samples, self.block_rows, parallel=not is_torch_array(matrices[0]))
+        self.reduction = self._reduction(self.block_rows)
+
+    def _reduction(self, rows: int) -> RowReduction:
+        return RowReduction(self.n_samples, rows, parallel=not is_torch_array(empty_like(self.matrices[0])))
 
     def blocks(self, first: int, stop: int, rows: int | None = None) -> Iterator[RowBlock]:
         """Blocks of a stretch of rows, by default the small ones."""
         rows = self.block_rows if rows is None or self._whole else min(rows, self.most_rows)
         return cut(RowBlock(0, self.n_samples, self.matrices, self.vectors), first, stop, rows)
 
-    def sum(self, part: Part) -> tuple[Array, ...]:
-        return self.reduction.sum(lambda first, stop: part(self.blocks(first, stop)))
+    def sum(self, part: Part, rows: int | None = None) -> tuple[Array, ...]:
+        reduction = self.reduction if rows is None else self._reduction(rows)
+        return reduction.sum(lambda first, stop: part(self.blocks(first, stop, rows)))
 
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
         return part(self.blocks(0, self.n_samples, rows))
@@ -132,18 +139,14 @@ class StreamedRows(RowPasses):
             yield RowBlock(first, stop, list(views), [None if v is None else v[first:stop] for v in self.vectors])
             first = stop
 
-    def sum(self, part: Part) -> tuple[Array, ...]:
+    def sum(self, part: Part, rows: int | None = None) -> tuple[Array, ...]:
+        rows = self.block_rows if rows is None else rows
+        reduction = self.reduction if rows == self.block_rows else RowReduction(self.most_rows, rows, parallel=True)
         total: tuple[Array, ...] = ()
         for block in read_ahead(self.stream(self.most_rows)):
-            new = self._part(part, block)
+            new = _split(part, block, rows, reduction)
             total = tuple(old + more for old, more in zip(total, new, strict=True)) if total else new
         return total
-
-    def _part(self, part: Part, block: RowBlock) -> tuple[Array, ...]:
-        def stretch(first: int, stop: int) -> tuple[Array, ...]:
-            return part(cut(block, block.first + first, block.first + stop, self.block_rows))
-
-        return self.reduction.sum(stretch, block.stop - block.first)
 
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
         return part(read_ahead(self.stream(rows)))
@@ -165,6 +168,40 @@ def cut(block: RowBlock, first: int, stop: int, rows: int) -> Iterator[RowBlock]
         low, high = begin - block.first, end - block.first
         vectors = [None if vector is None else vector[low:high] for vector in block.vectors]
         yield RowBlock(begin, end, [row_block(view, low, high) for view in block.views], vectors)
+
+
+def _split(part: Part, block: RowBlock, rows: int, reduction: RowReduction) -> tuple[Array, ...]:
+    """Sum of a function over stretches of the rows of a block."""
+
+    def stretch(first: int, stop: int) -> tuple[Array, ...]:
+        return part(cut(block, block.first + first, block.first + stop, rows))
+
+    return reduction.sum(stretch, block.stop - block.first)
+
+
+class NotFiniteError(ValueError):
+    """Rows that hold NaN or infinity: the matrix, and the row if it is known."""
+
+    def __init__(self, matrix: int, row: int | None = None) -> None:
+        super().__init__(matrix, row)
+        self.matrix, self.row = matrix, row
+
+    def named(self, name: str, data: Any) -> ValueError:
+        """The same for users, with the name of the matrix and the place of the row."""
+        place = ""
+        if self.row is not None:
+            place = f" ({data.where(self.row) if isinstance(data, RowSource) else f'row {self.row}'})"
+        return ValueError(f"{name} contains NaN or infinity{place}; clean or impute it first")
+
+
+def require_finite_sums(sums: Array, block: RowBlock, i: int = 0) -> None:
+    """Raise an error that names a row where sums over numpy's rows are not finite; tensors are asked at the end."""
+    if is_torch_array(sums) or np.all(np.isfinite(sums)):
+        return
+    view = block.views[i]
+    finite = np.isfinite(view if is_array(view) else view @ np.ones((view.shape[1], 1))).all(axis=1)
+    rows = np.flatnonzero(~finite)
+    raise NotFiniteError(i, block.first + int(rows[0]) if len(rows) else None)
 
 
 def _stream(matrix: Any, rows: int) -> Iterator[Any]:

@@ -82,6 +82,56 @@ class RowSource(ABC):
         return f"{self.name}, row {row}"
 
 
+class CastRows(RowSource):
+    """Rows of a source in another precision.
+
+    Parameters
+    ----------
+    source : RowSource
+    dtype : numpy dtype
+    """
+
+    def __init__(self, source: RowSource, dtype: np.dtype) -> None:
+        self.source, self.dtype = source, np.dtype(dtype)
+        self.name, self.shape, self.sparse, self.columns = source.name, source.shape, source.sparse, source.columns
+
+    @property
+    def row_bytes(self) -> int:
+        return self.source.row_bytes * self.dtype.itemsize // self.source.dtype.itemsize
+
+    def blocks(self, rows: int) -> Iterator[Any]:
+        for block in self.source.blocks(rows):
+            yield block.astype(self.dtype, copy=False)
+
+    def where(self, row: int) -> str:
+        return self.source.where(row)
+
+
+class FilteredRows(RowSource):
+    """Some of the rows of a source, which is read whole for them.
+
+    Parameters
+    ----------
+    source : RowSource
+    mask : array of bool of shape (n,)
+    """
+
+    def __init__(self, source: RowSource, mask: np.ndarray) -> None:
+        self.source, self._mask = source, mask
+        self.name, self.dtype, self.sparse, self.columns = source.name, source.dtype, source.sparse, source.columns
+        self.shape = (int(np.count_nonzero(mask)), source.shape[1])
+
+    def blocks(self, rows: int) -> Iterator[Any]:
+        first = 0
+        for block in self.source.blocks(rows):
+            stop = first + block.shape[0]
+            yield block[self._mask[first:stop]]
+            first = stop
+
+    def where(self, row: int) -> str:
+        return self.source.where(int(np.flatnonzero(self._mask)[row]))
+
+
 def regrouped(blocks: Iterable[Any], rows: int) -> Iterator[Any]:
     """The same rows in blocks of exactly so many; the last may be shorter. Empty blocks are left out."""
     waiting: list[Any] = []
@@ -108,8 +158,9 @@ def stacked(blocks: list[Any]) -> Any:
     return np.concatenate(blocks)
 
 
-def read_ahead(items: Generator[T, None, None]) -> Iterator[T]:
+def read_ahead(items: Iterable[T]) -> Iterator[T]:
     """The same items, of which a thread makes the next one while one is at work; it stops when this one is closed."""
+    items = _generator(items)
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
         try:
             waiting = pool.submit(next, items, _END)
@@ -120,3 +171,8 @@ def read_ahead(items: Generator[T, None, None]) -> Iterator[T]:
         finally:
             # The thread may be inside the generator, which only it may close then.
             pool.submit(items.close)
+
+
+def _generator(items: Iterable[T]) -> Generator[T, None, None]:
+    """The same items as a generator, which can be closed."""
+    yield from items
