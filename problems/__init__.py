@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from problems.co_moments import CoMoments, Covariances
     from problems.column_rows import ParquetRows, SlicedRows
     from problems.corpus import Corpus, read_text
+    from problems.dask_rows import DaskRows
     from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
     from problems.data_files import open_rows
     from problems.data_matrix import DataMatrix
@@ -53,6 +54,7 @@ _HOMES = {
     "Covariances": "co_moments",
     "CrossValidatedCorrelations": "cca_plots",
     "CsvRows": "text_rows",
+    "DaskRows": "dask_rows",
     "DataMatrix": "data_matrix",
     "DirectCCA": "cca_solvers",
     "GeneralizedEigenpairs": "generalized_eigen",
@@ -107,6 +109,7 @@ __all__ = [
     "Covariances",
     "CrossValidatedCorrelations",
     "CsvRows",
+    "DaskRows",
     "DataMatrix",
     "DirectCCA",
     "GeneralizedEigenpairs",

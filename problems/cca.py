@@ -21,7 +21,7 @@ from problems.cca_choice import Sizes, choose_solver
 from problems.cca_solvers import SOLVERS, CCASolver, DirectCCA, Request, Solution
 from problems.co_moments import CoMoments, Moments
 from problems.data import PairedViews
-from problems.row_blocks import density, empty_like
+from problems.row_blocks import as_data, density, empty_like, is_dask
 from problems.row_source import RowSource
 from problems.view_inputs import SPARSE_FORMATS, as_columns, as_target, in_kind, scores_of
 from problems.view_preconditioners import PRECONDITIONERS
@@ -35,6 +35,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
     Scores have unit variance, a ridge included. Data may be numpy arrays, scipy sparse matrices, or torch tensors on
     CPU or CUDA, float32 or float64: everything follows X. They are read in blocks of rows and never copied, nor are
     sparse data filled. Either view may be a file, as ``open_rows`` opens it, which is read once for each pass.
+    Of two dask arrays or dataframes the rows stay where they are.
 
     Parameters
     ----------
@@ -338,6 +339,8 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         return x, as_columns(target)
 
     def _view(self, X: Any, *, reset: bool) -> Any:
+        if is_dask(X):
+            X = as_data(X, "X")
         if is_torch_array(X) or isinstance(X, RowSource):
             if reset:
                 self.n_features_in_ = X.shape[-1]

@@ -32,8 +32,7 @@ class ParquetRows(FileRows):
 
     Examples
     --------
-    >>> import pytest
-    >>> pyarrow = pytest.importorskip("pyarrow")
+    >>> import pyarrow
     >>> import pyarrow.parquet
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory

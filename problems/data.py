@@ -110,8 +110,7 @@ class PairedViews:
         sample_weight: Any = None,
         block_rows: int | None = None,
     ) -> None:
-        for name, view in (("X", x), ("y", y)):
-            as_data(view, name)
+        x, y = as_data(x, "X"), as_data(y, "y")
         require_same_kind(empty_like(y), empty_like(x), "y", "X")
         if x.shape[0] != y.shape[0]:
             raise ValueError(f"X and y must have the same number of rows, got {x.shape[0]} and {y.shape[0]}")

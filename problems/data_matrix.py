@@ -88,7 +88,8 @@ class DataMatrix:
         block_rows: int | None = None,
         name: str = "X",
     ) -> None:
-        self.data, self.name, self.scale = as_data(x, name), name, scale
+        x = as_data(x, name)
+        self.data, self.name, self.scale = x, name, scale
         self.like = empty_like(x)
         self.n_samples, self.n_features = x.shape
         self.shape, self.dtype = (self.n_features, self.n_features), self.like.dtype

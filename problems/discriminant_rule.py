@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeatures
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from manifolds.linalg import Array, is_torch_array, namespace, require_finite, require_same_kind
+from problems.row_blocks import as_data, is_dask
 from problems.row_source import RowSource
 from problems.view_inputs import scores_of
 
@@ -117,6 +118,8 @@ class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
     def _rows(self, X: Any) -> Any:
         check_is_fitted(self)
+        if is_dask(X):
+            X = as_data(X, "X")
         if isinstance(X, RowSource) and not is_torch_array(self.coef_):
             return self._known_source(X, reset=False)
         if is_torch_array(self.coef_) or is_torch_array(X):

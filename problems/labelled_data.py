@@ -159,7 +159,8 @@ class LabelledData:
         rows: np.ndarray | None = None,
         block_rows: int | None = None,
     ) -> None:
-        self.data, self.like, self.sparse = as_data(x, "x"), empty_like(x), has_sparse_rows(x)
+        x = as_data(x, "x")
+        self.data, self.like, self.sparse = x, empty_like(x), has_sparse_rows(x)
         require_integer("n_classes", n_classes, smallest=1)
         self.n_samples, self.n_features = x.shape[0] if rows is None else len(rows), x.shape[1]
         self.codes, self.n_classes, self.weights = codes, n_classes, weights
@@ -373,6 +374,10 @@ class LabelledData:
         """Mean of some rows of each class; zero for sparse rows, which a shift would fill."""
         if self.sparse:
             return self._wide(np.zeros((self.n_classes, self.n_features)))
+        if isinstance(self.data, RowSource) and self.data.distributed:
+            # A pass more, in which chunks need not wait for each other.
+            self._pilots = zeros(self._wide_like, (self.n_classes, self.n_features))
+            return self._pilots + self._reduce()[0]
         if isinstance(self.rows, StreamedRows):
             return self._streamed_pilots(self.rows)
         order = np.argsort(self.codes, kind="stable")

@@ -17,6 +17,7 @@ from problems.discriminant_rule import DiscriminantRule
 from problems.labelled_data import ClassStatistics, LabelledData
 from problems.lda_shrinkage import ledoit_wolf, shrunken, shrunken_discriminants
 from problems.lda_solvers import Discriminants, choose_solver, discriminants, iterative
+from problems.row_blocks import as_data, is_dask
 from problems.row_source import RowSource
 from problems.whitening import cholesky_qr, factored, row_space, truncated
 from rankopt.solvers.parameters import require_at_least
@@ -233,6 +234,8 @@ class LDA(DiscriminantRule):
 
     def _labelled(self, X: Any, y: Any, sample_weight: Any, *, classes: Any, reset: bool) -> LabelledData:
         """Checked data and parameters."""
+        if is_dask(X):
+            X = as_data(X, "X")
         if is_torch_array(X):
             require_real_floating(X, "X")
             if X.ndim != 2 or 0 in X.shape:

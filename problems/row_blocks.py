@@ -28,7 +28,14 @@ class ChosenRows(NamedTuple):
 
 
 def as_data(data: Any, name: str) -> Any:
-    """Data matrix as it is; an error unless it is a real floating matrix in a storage that can be read by rows."""
+    """Data matrix as it is; an error unless it is a real floating matrix in a storage that can be read by rows.
+
+    Collections of dask become sources of rows.
+    """
+    if is_dask(data):
+        from problems.dask_rows import DaskRows
+
+        return DaskRows(data, name)
     sparse = is_scipy_sparse(data)
     if not (is_array(data) or sparse or isinstance(data, RowSource)):
         raise TypeError(
@@ -47,6 +54,11 @@ def as_data(data: Any, name: str) -> Any:
         raise TypeError(f"{name} must be a dense torch tensor, got layout {data.layout}; convert it with to_dense()")
     require_real_floating(empty_like(data), name)
     return data
+
+
+def is_dask(data: Any) -> bool:
+    """Whether data are a collection of dask; dask is not imported."""
+    return hasattr(data, "__dask_graph__") and type(data).__module__.startswith("dask")
 
 
 def empty_like(data: Any) -> Array:

@@ -157,6 +157,10 @@ class StreamedRows(RowPasses):
 
 def row_passes(matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows: int | None = None) -> RowPasses:
     """Passes over matrices with the same rows, wherever these are."""
+    if any(isinstance(matrix, RowSource) and matrix.distributed for matrix in matrices):
+        from problems.dask_rows import DaskPasses
+
+        return DaskPasses(matrices, vectors, block_rows)
     streamed = any(isinstance(matrix, RowSource) for matrix in matrices)
     return (StreamedRows if streamed else MemoryRows)(matrices, vectors, block_rows)
 

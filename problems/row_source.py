@@ -53,6 +53,8 @@ class RowSource(ABC):
     name: str = "the rows"
     sparse: bool = False
     columns: list[str] | None = None
+    distributed: bool = False
+    """Whether passes run where the rows are."""
 
     @property
     def ndim(self) -> int:
@@ -76,6 +78,10 @@ class RowSource(ABC):
         ------
         array or scipy sparse matrix of shape (b, d)
         """
+
+    def cast(self, dtype: np.dtype) -> RowSource:
+        """The same rows in another precision."""
+        return CastRows(self, dtype)
 
     def where(self, row: int) -> str:
         """Words for the place of a row, for an error message."""

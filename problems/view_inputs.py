@@ -9,9 +9,10 @@ import numpy as np
 from sklearn.utils.validation import check_array
 
 from manifolds.linalg import Array, convert, is_scipy_sparse, is_torch_array, namespace, require_same_kind
-from problems.row_blocks import empty_like
+from problems.dask_rows import DaskRows
+from problems.row_blocks import as_data, empty_like, is_dask
 from problems.row_passes import NotFiniteError
-from problems.row_source import CastRows, RowSource, read_ahead
+from problems.row_source import RowSource, read_ahead
 
 _ROWS = 16384
 """Rows that scores are made of at a time."""
@@ -21,8 +22,10 @@ SPARSE_FORMATS = ("csr", "csc")
 
 def as_target(y: Any, like: Array) -> Any:
     """Second view, in the kind of ``like`` unless it is an array of another library or torch dtype of its own."""
+    if is_dask(y):
+        y = as_data(y, "y")
     if isinstance(y, RowSource):
-        return y if y.dtype == like.dtype or is_torch_array(like) else CastRows(y, like.dtype)
+        return y if y.dtype == like.dtype or is_torch_array(like) else y.cast(like.dtype)
     if not is_torch_array(y):
         array = check_array(
             y,
@@ -58,6 +61,9 @@ def scores_of(view: Any, mean: Array, rotations: Array, name: str) -> Array:
 
     numpy and sparse data may be of another precision than those of fit, which that of the scores is.
     """
+    if isinstance(view, DaskRows):
+        _require_columns(view, mean, name)
+        return view.map_rows(lambda block: next(score_blocks(block, mean, rotations, name)), rotations.shape[1])
     return namespace(mean).concat(list(score_blocks(view, mean, rotations, name)), axis=0)
 
 
@@ -66,10 +72,7 @@ def score_blocks(view: Any, mean: Array, rotations: Array, name: str) -> Iterato
     if is_torch_array(view) or is_torch_array(mean):
         own = empty_like(view) if is_scipy_sparse(view) or isinstance(view, RowSource) else view
         require_same_kind(own, mean, name, "the data of fit")
-    if view.ndim != 2:
-        raise ValueError(f"{name} must be a matrix (samples x features), got shape {tuple(view.shape)}")
-    if view.shape[1] != mean.shape[0]:
-        raise ValueError(f"{name} has {view.shape[1]} features, but CCA was fitted with {mean.shape[0]}")
+    _require_columns(view, mean, name)
     xp, first = namespace(mean), 0
     for block in row_pieces(view):
         with np.errstate(invalid="ignore"):  # an error of its own below
@@ -83,6 +86,13 @@ def score_blocks(view: Any, mean: Array, rotations: Array, name: str) -> Iterato
             )
         first += block.shape[0]
         yield xp.astype(scores, mean.dtype, copy=False)
+
+
+def _require_columns(view: Any, mean: Array, name: str) -> None:
+    if view.ndim != 2:
+        raise ValueError(f"{name} must be a matrix (samples x features), got shape {tuple(view.shape)}")
+    if view.shape[1] != mean.shape[0]:
+        raise ValueError(f"{name} has {view.shape[1]} features, but CCA was fitted with {mean.shape[0]}")
 
 
 def row_pieces(view: Any) -> Iterator[Any]:
