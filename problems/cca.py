@@ -249,7 +249,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         return x if y is None else (x, self._restored(y, self.y_loadings_, self._y_scale, self.y_mean_, "y"))
 
     def predict(self, X: Any) -> Array:
-        """Second view as predicted from the first: (X - mean) coef_^T + intercept_.
+        """Second view as predicted from the first, ``(X - x_mean_) coef_^T + intercept_``.
 
         Parameters
         ----------
