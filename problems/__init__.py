@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from problems.corpus import Corpus, read_text
     from problems.dask_rows import DaskRows
     from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
-    from problems.data_files import open_rows
+    from problems.data_files import open_rows, read_labels
     from problems.data_matrix import DataMatrix
     from problems.file_rows import JoinedRows, NpyRows, SparseNpzRows
     from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from problems.language_model import LanguageModel, LanguageModelConfig
     from problems.lda import LDA
     from problems.lobpcg import LOBPCG
+    from problems.pass_journal import PassJournal
     from problems.row_source import RowSource
     from problems.text_rows import CsvRows, SvmlightRows
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
@@ -68,6 +69,7 @@ _HOMES = {
     "NpyRows": "file_rows",
     "PairedViews": "data",
     "ParquetRows": "column_rows",
+    "PassJournal": "pass_journal",
     "RiemannianCCA": "cca_solvers",
     "RowSource": "row_source",
     "SlicedRows": "column_rows",
@@ -83,6 +85,7 @@ _HOMES = {
     "generalized_eigh": "generalized_eigen",
     "load_model": "checkpoint",
     "open_rows": "data_files",
+    "read_labels": "data_files",
     "read_text": "corpus",
     "scree_plot": "cca_plots",
     "solve_dense": "cca_direct",
@@ -120,6 +123,7 @@ __all__ = [
     "NpyRows",
     "PairedViews",
     "ParquetRows",
+    "PassJournal",
     "RiemannianCCA",
     "RowSource",
     "SlicedRows",
@@ -135,6 +139,7 @@ __all__ = [
     "generalized_eigh",
     "load_model",
     "open_rows",
+    "read_labels",
     "read_text",
     "scree_plot",
     "solve_dense",

@@ -46,32 +46,12 @@ class ParquetRows(FileRows):
 
     def __init__(self, path: str | os.PathLike[str], *, columns: Sequence[str | int] | None = None) -> None:
         super().__init__(path)
-        with self._open() as file:
+        with _parquet_file(self.path) as file:
             schema, n = file.schema_arrow, file.metadata.num_rows
         used = column_numbers(columns, schema.names, len(schema.names), self.name)
         self.columns = [schema.names[j] for j in used]
         dtypes = [self._dtype(schema.field(j)) for j in used]
         self.shape, self.dtype = (n, len(used)), np.result_type(*dtypes)
-
-    def labels(self, column: str | int) -> np.ndarray:
-        """Entries of one column, shape (n,)."""
-        with self._open() as file:
-            names = file.schema_arrow.names
-            (j,) = column_numbers([column], names, len(names), self.name)
-            found = file.read(columns=[names[j]]).column(0)
-        if found.null_count:
-            raise ValueError(f"{self.name} has {found.null_count} missing values in column {names[j]!r}")
-        return found.to_numpy()
-
-    def _open(self) -> Any:
-        try:
-            import pyarrow.parquet
-        except ImportError:
-            raise ImportError(f'{self.name} needs pyarrow; pip install "rankopt[files]"') from None
-        try:
-            return pyarrow.parquet.ParquetFile(self.path)
-        except pyarrow.ArrowException as error:
-            raise ValueError(f"{self.name} is no parquet file, or is truncated: {error}") from error
 
     def _dtype(self, field: Any) -> np.dtype:
         try:
@@ -82,7 +62,7 @@ class ParquetRows(FileRows):
             ) from None
 
     def _read(self, rows: int) -> Iterator[np.ndarray]:
-        with self._open() as file:
+        with _parquet_file(self.path) as file:
             for batch in file.iter_batches(batch_size=rows, columns=self.columns, use_threads=False):
                 block = np.empty((batch.num_rows, self.shape[1]), dtype=self.dtype)
                 for j, name in enumerate(self.columns or ()):
@@ -90,6 +70,35 @@ class ParquetRows(FileRows):
                     # Missing integers have no number of their own in numpy.
                     block[:, j] = column.cast("double", safe=False).to_numpy(zero_copy_only=False)
                 yield block
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """Names of all columns of a parquet file."""
+    with _parquet_file(path) as file:
+        return list(file.schema_arrow.names)
+
+
+def parquet_labels(path: Path, column: str | int) -> np.ndarray:
+    """Entries of one column of a parquet file, shape (n,)."""
+    names = parquet_columns(path)
+    (j,) = column_numbers([column], names, len(names), path)
+    with _parquet_file(path) as file:
+        found = file.read(columns=[names[j]]).column(0)
+    if found.null_count:
+        raise ValueError(f"{path} has {found.null_count} missing values in column {names[j]!r}")
+    values = found.to_numpy()
+    return values.astype(str) if values.dtype == object else values
+
+
+def _parquet_file(path: Path) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportError(f'{path} needs pyarrow; pip install "rankopt[files]"') from None
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{path} is no parquet file, or is truncated: {error}") from error
 
 
 class SlicedRows(RowSource):

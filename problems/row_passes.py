@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from manifolds.linalg import Array, is_array, is_torch_array, namespace
 from problems.row_blocks import bytes_per_row, empty_like, has_cheap_blocks, row_block
 from problems.row_reduction import RowReduction
 from problems.row_source import RowSource, read_ahead, regrouped
+
+if TYPE_CHECKING:
+    from problems.pass_journal import PassJournal
 
 _GATHER_BYTES = 2**27
 """Size at most of a row block in a pass that makes means, a sketch or covariances."""
@@ -142,17 +145,46 @@ class StreamedRows(RowPasses):
     def sum(self, part: Part, rows: int | None = None) -> tuple[Array, ...]:
         rows = self.block_rows if rows is None else rows
         reduction = self.reduction if rows == self.block_rows else RowReduction(self.most_rows, rows, parallel=True)
-        total: tuple[Array, ...] = ()
-        for block in read_ahead(self.stream(self.most_rows)):
-            new = _split(part, block, rows, reduction)
-            total = tuple(old + more for old, more in zip(total, new, strict=True)) if total else new
-        return total
+
+        def read() -> tuple[Array, ...]:
+            total: tuple[Array, ...] = ()
+            for block in self._ahead(self.most_rows):
+                new = _split(part, block, rows, reduction)
+                total = tuple(old + more for old, more in zip(total, new, strict=True)) if total else new
+            return total
+
+        return self._kept(read)
 
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
-        return part(read_ahead(self.stream(rows)))
+        return self._kept(lambda: part(self._ahead(rows)))
 
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
-        return np.concatenate([function(block) for block in read_ahead(self.stream(self.most_rows))])
+        return np.concatenate([function(block) for block in self._ahead(self.most_rows)])
+
+    def sample(self) -> list[Any]:
+        if self.journal is None:
+            return []
+        blocks = self.stream(256)  # a pass that is known already has no first block
+        try:
+            return next(blocks).views
+        finally:
+            blocks.close()
+
+    @property
+    def journal(self) -> PassJournal | None:
+        """Where results of passes are kept."""
+        return next((m.journal for m in self.matrices if isinstance(m, RowSource) and m.journal is not None), None)
+
+    def _kept(self, read: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
+        """Result of a pass, from the journal where it knows it."""
+        return read() if self.journal is None else self.journal.result(read)
+
+    def _ahead(self, rows: int) -> Iterator[RowBlock]:
+        """Blocks that are read ahead; the journal is told how far the pass has come."""
+        for block in read_ahead(self.stream(rows)):
+            yield block
+            if self.journal is not None:
+                self.journal.has_read(block.stop, self.n_samples)
 
 
 def row_passes(matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows: int | None = None) -> RowPasses:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import scipy.sparse
+
+if TYPE_CHECKING:
+    from problems.pass_journal import PassJournal
 
 T = TypeVar("T")
 
@@ -55,6 +58,8 @@ class RowSource(ABC):
     columns: list[str] | None = None
     distributed: bool = False
     """Whether passes run where the rows are."""
+    journal: PassJournal | None = None
+    """Where results of passes are kept."""
 
     @property
     def ndim(self) -> int:
@@ -100,6 +105,7 @@ class CastRows(RowSource):
     def __init__(self, source: RowSource, dtype: np.dtype) -> None:
         self.source, self.dtype = source, np.dtype(dtype)
         self.name, self.shape, self.sparse, self.columns = source.name, source.shape, source.sparse, source.columns
+        self.journal = source.journal
 
     @property
     def row_bytes(self) -> int:
@@ -125,7 +131,7 @@ class FilteredRows(RowSource):
     def __init__(self, source: RowSource, mask: np.ndarray) -> None:
         self.source, self._mask = source, mask
         self.name, self.dtype, self.sparse, self.columns = source.name, source.dtype, source.sparse, source.columns
-        self.shape = (int(np.count_nonzero(mask)), source.shape[1])
+        self.shape, self.journal = (int(np.count_nonzero(mask)), source.shape[1]), source.journal
 
     def blocks(self, rows: int) -> Iterator[Any]:
         first = 0

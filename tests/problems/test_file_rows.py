@@ -11,6 +11,7 @@ import scipy.sparse
 from sklearn.datasets import dump_svmlight_file
 
 from problems import CCA, LDA, CsvRows, DataMatrix, JoinedRows, NpyRows, RowSource, SlicedRows, open_rows
+from problems.data_files import read_labels
 from problems.row_source import read_ahead, regrouped
 from tests.problems.classes import labelled_rows
 from tests.problems.views import correlated_views
@@ -301,7 +302,7 @@ def test_parquet_of_other_types_and_missing_values(tmp_path):
         dense(open_rows(tmp_path / "x.parquet", columns=["b", "a"]).blocks(2)), [[0.5, 1], [1.5, np.nan], [2.5, 3]]
     )
     assert open_rows(tmp_path / "x.parquet", columns=["b"]).dtype == np.float32
-    assert open_rows(tmp_path / "x.parquet", columns=["b"]).labels("c").tolist() == ["x", "y", "z"]
+    assert read_labels(tmp_path / "x.parquet", "c").tolist() == ["x", "y", "z"]
 
 
 # ------------------------------------------------------------------------------------------------------ damaged files
