@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from problems.cca_solvers import LOBPCGCCA, BlockPCGCCA, CCASolver, CholeskyQRCCA, DirectCCA, RiemannianCCA
     from problems.checkpoint import load_model
     from problems.co_moments import CoMoments, Covariances
+    from problems.column_rows import ParquetRows, SlicedRows
     from problems.corpus import Corpus, read_text
+    from problems.dask_rows import DaskRows
     from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
+    from problems.data_files import open_rows, read_labels
     from problems.data_matrix import DataMatrix
+    from problems.file_rows import JoinedRows, NpyRows, SparseNpzRows
     from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
     from problems.labelled_data import ClassStatistics, LabelledData
     from problems.language_model import LanguageModel, LanguageModelConfig
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
         MultiviewSolver,
         RiemannianMultiviewCCA,
     )
+    from problems.pass_journal import PassJournal
+    from problems.row_source import RowSource
+    from problems.text_rows import CsvRows, SvmlightRows
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
     from problems.training_options import TrainingOptions
@@ -57,10 +64,13 @@ _HOMES = {
     "CovarianceProducts": "data",
     "Covariances": "co_moments",
     "CrossValidatedCorrelations": "cca_plots",
+    "CsvRows": "text_rows",
+    "DaskRows": "dask_rows",
     "DataMatrix": "data_matrix",
     "DirectCCA": "cca_solvers",
     "DirectMultiviewCCA": "multiview_solvers",
     "GeneralizedEigenpairs": "generalized_eigen",
+    "JoinedRows": "file_rows",
     "LDA": "lda",
     "LOBPCG": "lobpcg",
     "LOBPCGCCA": "cca_solvers",
@@ -75,10 +85,17 @@ _HOMES = {
     "MultiviewData": "multiview_data",
     "MultiviewProblem": "multiview_problem",
     "MultiviewSolver": "multiview_solvers",
+    "NpyRows": "file_rows",
     "PairedViews": "data",
+    "ParquetRows": "column_rows",
+    "PassJournal": "pass_journal",
     "RiemannianCCA": "cca_solvers",
     "RiemannianMultiviewCCA": "multiview_solvers",
+    "RowSource": "row_source",
+    "SlicedRows": "column_rows",
+    "SparseNpzRows": "file_rows",
     "SumCor": "multiview_criteria",
+    "SvmlightRows": "text_rows",
     "Tokenizer": "tokenizer",
     "TrainingOptions": "training_options",
     "TrainingResult": "training",
@@ -88,6 +105,8 @@ _HOMES = {
     "cross_validated_correlations": "cca_plots",
     "generalized_eigh": "generalized_eigen",
     "load_model": "checkpoint",
+    "open_rows": "data_files",
+    "read_labels": "data_files",
     "read_text": "corpus",
     "scree_plot": "cca_plots",
     "solve_dense": "cca_direct",
@@ -113,10 +132,13 @@ __all__ = [
     "CovarianceProducts",
     "Covariances",
     "CrossValidatedCorrelations",
+    "CsvRows",
+    "DaskRows",
     "DataMatrix",
     "DirectCCA",
     "DirectMultiviewCCA",
     "GeneralizedEigenpairs",
+    "JoinedRows",
     "LOBPCGMultiviewCCA",
     "LabelledData",
     "LanguageModel",
@@ -128,10 +150,17 @@ __all__ = [
     "MultiviewData",
     "MultiviewProblem",
     "MultiviewSolver",
+    "NpyRows",
     "PairedViews",
+    "ParquetRows",
+    "PassJournal",
     "RiemannianCCA",
     "RiemannianMultiviewCCA",
+    "RowSource",
+    "SlicedRows",
+    "SparseNpzRows",
     "SumCor",
+    "SvmlightRows",
     "Tokenizer",
     "TrainingOptions",
     "TrainingResult",
@@ -141,6 +170,8 @@ __all__ = [
     "cross_validated_correlations",
     "generalized_eigh",
     "load_model",
+    "open_rows",
+    "read_labels",
     "read_text",
     "scree_plot",
     "solve_dense",

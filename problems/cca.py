@@ -22,6 +22,8 @@ from problems.cca_parameters import check_parameters, generator_of
 from problems.cca_solvers import SOLVERS, CCASolver, DirectCCA, Request, Solution
 from problems.co_moments import CoMoments, Moments
 from problems.data import PairedViews
+from problems.row_blocks import as_data, density, empty_like, is_dask
+from problems.row_source import RowSource
 from problems.view_inputs import SPARSE_FORMATS, as_columns, as_target, in_kind, scores_of
 
 
@@ -31,7 +33,8 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
     Finds u_i, v_i that maximise the correlations of X u_i and Y v_i, each pair uncorrelated with the ones before.
     Scores have unit variance, a ridge included. Data may be numpy arrays, scipy sparse matrices, or torch tensors on
     CPU or CUDA, float32 or float64: everything follows X. They are read in blocks of rows and never copied, nor are
-    sparse data filled.
+    sparse data filled. Either view may be a file, as ``open_rows`` opens it, which is read once for each pass.
+    Of two dask arrays or dataframes the rows stay where they are.
 
     Parameters
     ----------
@@ -132,8 +135,8 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
 
         Parameters
         ----------
-        X : array or scipy sparse matrix of shape (n_samples, n_features)
-        y : array or scipy sparse matrix of shape (n_samples, n_targets) or (n_samples,)
+        X : array, scipy sparse matrix or RowSource of shape (n_samples, n_features)
+        y : array, scipy sparse matrix or RowSource of shape (n_samples, n_targets) or (n_samples,)
         sample_weight : array of shape (n_samples,), optional
             Non-negative; whole weights are as good as repeated rows.
 
@@ -171,8 +174,8 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
 
         Parameters
         ----------
-        X : array or scipy sparse matrix of shape (n_samples, n_features)
-        y : array or scipy sparse matrix of shape (n_samples, n_targets) or (n_samples,)
+        X : array, scipy sparse matrix or RowSource of shape (n_samples, n_features)
+        y : array, scipy sparse matrix or RowSource of shape (n_samples, n_targets) or (n_samples,)
         sample_weight : array of shape (n_samples,), optional
 
         Returns
@@ -206,8 +209,8 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
 
         Parameters
         ----------
-        X : array or scipy sparse matrix of shape (n_samples, n_features)
-        y : array or scipy sparse matrix of shape (n_samples, n_targets), optional
+        X : array, scipy sparse matrix or RowSource of shape (n_samples, n_features)
+        y : array, scipy sparse matrix or RowSource of shape (n_samples, n_targets), optional
 
         Returns
         -------
@@ -250,7 +253,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
 
         Parameters
         ----------
-        X : array or scipy sparse matrix of shape (n_samples, n_features)
+        X : array, scipy sparse matrix or RowSource of shape (n_samples, n_features)
 
         Returns
         -------
@@ -266,7 +269,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
 
         Parameters
         ----------
-        X : array or scipy sparse matrix of shape (n_samples, n_features)
+        X : array, scipy sparse matrix or RowSource of shape (n_samples, n_features)
         y : array of shape (n_samples, n_targets) or (n_samples,)
         sample_weight : array of shape (n_samples,), optional
 
@@ -330,13 +333,15 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
                 "but the target y is None"
             )
         x = self._view(X, reset=reset)
-        like = x if is_array(x) else np.empty(0, dtype=x.dtype)
+        like = x if is_array(x) else empty_like(x)
         target = as_target(y, like)
         self._one_target = target.ndim == 1
         return x, as_columns(target)
 
     def _view(self, X: Any, *, reset: bool) -> Any:
-        if is_torch_array(X):
+        if is_dask(X):
+            X = as_data(X, "X")
+        if is_torch_array(X) or isinstance(X, RowSource):
             if reset:
                 self.n_features_in_ = X.shape[-1]
             return X
@@ -361,12 +366,11 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
             return self.solver
         if self.solver != "auto":
             return SOLVERS[self.solver]
-        density = [1.0 if is_array(view) else view.nnz / (view.shape[0] * view.shape[1]) for view in (x, y)]
         sizes = Sizes(
             data.n_samples,
             *data.n_features,
             n_components=int(self.n_components),
-            density=(density[0], density[1]),
+            density=(density(x), density(y)),
             gpu=is_torch_array(x) and x.device.type != "cpu",
             ridge=min(data.reg) > 0,
         )

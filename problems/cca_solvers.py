@@ -24,6 +24,7 @@ from problems.cca_direct import (
 from problems.cca_problem import CCAProblem
 from problems.co_moments import CoMoments, Covariances
 from problems.data import CovarianceProducts, PairedViews, ViewCovariance, ViewProducts
+from problems.row_blocks import zeros
 from problems.two_sided_lobpcg import two_sided_lobpcg
 from problems.view_preconditioners import SKETCH_FACTOR, ViewPreconditioners, view_preconditioners
 from problems.whitening import Basis, Factor
@@ -318,7 +319,7 @@ class BlockPCGCCA(CCASolver):
     def _cross(self, data: PairedViews, small: int) -> Array:
         """Cross covariance of the large view with the small one, by a pass."""
         unit = identity(data.n_features[small], data.like)
-        nothing = data.views[0].zeros((data.n_features[1 - small], unit.shape[0]), unit.dtype)
+        nothing = zeros(data.like, (data.n_features[1 - small], unit.shape[0]), unit.dtype)
         products = data.products(*((nothing, unit) if small else (unit, nothing)))
         return products.xy if small else products.yx
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from problems import train_command
+from problems import analysis_command, train_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--force", action="store_true", help="overwrite files that are not an earlier demo's")
     demo.set_defaults(run=_demo)
     train_command.add_parser(commands)
+    analysis_command.add_parsers(commands)
     return parser
 
 

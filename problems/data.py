@@ -9,15 +9,16 @@ A *pass* reads every row of both views once, each block for both at a time. The 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from manifolds.linalg import Array, machine_epsilon, namespace, require_same_kind
 from manifolds.sketching import Sketch
 from problems.co_moments import CoMoments, Covariances, Moments
-from problems.data_matrix import DataMatrix, RowBlocks, as_ridge, gather, sketch_together
-from problems.row_blocks import as_data, cross_product, empty_like, row_block, widened
+from problems.data_matrix import DataMatrix, ShiftedRows, as_ridge, gather, sketch_together, weighted
+from problems.row_blocks import as_data, cross_product, empty_like, widened, zeros
+from problems.row_passes import RowBlock, row_passes
 
 
 class CovarianceProducts(NamedTuple):
@@ -73,8 +74,8 @@ class PairedViews:
 
     Parameters
     ----------
-    x : array or scipy sparse matrix of shape (n, dx)
-    y : array or scipy sparse matrix of shape (n, dy)
+    x : array, scipy sparse matrix or RowSource of shape (n, dx)
+    y : array, scipy sparse matrix or RowSource of shape (n, dy)
         Data as ``DataMatrix`` takes them, of one library, dtype and device; they are read, never copied or changed.
     reg : float or pair of float
         Ridge on the covariances, one for both views or one per view.
@@ -109,8 +110,7 @@ class PairedViews:
         sample_weight: Any = None,
         block_rows: int | None = None,
     ) -> None:
-        for name, view in (("X", x), ("y", y)):
-            as_data(view, name)
+        x, y = as_data(x, "X"), as_data(y, "y")
         require_same_kind(empty_like(y), empty_like(x), "y", "X")
         if x.shape[0] != y.shape[0]:
             raise ValueError(f"X and y must have the same number of rows, got {x.shape[0]} and {y.shape[0]}")
@@ -121,7 +121,7 @@ class PairedViews:
         )
         self.n_samples = x.shape[0]
         self.n_features = (x.shape[1], y.shape[1])
-        self.rows = RowBlocks([x, y], block_rows)
+        self.rows = row_passes([x, y], [self.views[0].weights], block_rows)
         self._passes = 0
 
     @property
@@ -139,7 +139,7 @@ class PairedViews:
         """Column means and scales of both views; costs a pass unless one has given them already."""
         if self.views[0]._moments is None or self.views[1]._moments is None:
             self._passes += 1
-            gather(self.views, lambda first, blocks: None, self.rows)
+            gather(self.views, self.rows)
         return self.views[0].moments, self.views[1].moments
 
     def sketch(self, sketch: Sketch) -> tuple[Array, Array]:
@@ -163,24 +163,25 @@ class PairedViews:
         double : bool
             Whether products of single-precision blocks are taken in double precision, too, and not only added up in it.
         """
-        x, shapes = self.views[0], self.n_features
+        x, like, shapes = self.views[0], self.like, self.n_features
         if maps is not None:
             shapes = (maps[0].shape[1], maps[1].shape[1])
-        xx, xy, yy = (x.zeros((shapes[i], shapes[j])) for i, j in ((0, 0), (0, 1), (1, 1)))
 
-        def add(first: int, blocks: list[Any]) -> None:
-            nonlocal xx, xy, yy
-            if double:
-                blocks = [widened(block) for block in blocks]
+        def start() -> list[Array]:
+            return [zeros(like, (shapes[i], shapes[j])) for i, j in ((0, 0), (0, 1), (1, 1))]
+
+        def add(totals: list[Array], block: ShiftedRows) -> None:
+            left, right = map(widened, block.views) if double else block.views
             if maps is not None:
-                blocks = [block @ mapping for block, mapping in zip(blocks, maps, strict=True)]
-            xx += cross_product(blocks[0], blocks[0])
-            xy += cross_product(blocks[0], blocks[1])
-            yy += cross_product(blocks[1], blocks[1])
+                left, right = left @ maps[0], right @ maps[1]
+            totals[0] += cross_product(left, left)
+            totals[1] += cross_product(left, right)
+            totals[2] += cross_product(right, right)
 
         self._passes += 1
+        parts, (xx, xy, yy) = gather(self.views, self.rows, start, add, rows=4096)
         wide, weight = xx.dtype, x.total_weight
-        gaps = [x.cast(gap, wide) for gap in gather(self.views, add, self.rows, rows=4096)]
+        gaps = [x.cast(gap, wide) for gap in parts]
         means = [x.cast(view.moments.mean, wide) for view in self.views]
         if maps is not None:
             gaps, means = (
@@ -199,18 +200,18 @@ class PairedViews:
         a : array of shape (dx, p)
         b : array of shape (dy, p)
         """
-        p, xp = a.shape[1], namespace(a)
+        p, like, shapes = a.shape[1], self.like, self.n_features
         self.moments  # noqa: B018 - known before the pass
         (x, y), scores_x, scores_y = self.views, self.views[0].scores(a), self.views[1].scores(b)
 
-        def part(first: int, stop: int) -> tuple[Array, Array, Array]:
-            from_x, from_y = (x.zeros((d, 2 * p)) for d in self.n_features)
-            total = x.zeros((2 * p,))
-            for begin, end in self.rows.within(first, stop):
-                block_x, block_y = row_block(x.data, begin, end), row_block(y.data, begin, end)
-                scores = xp.concat([scores_x(block_x, begin, end), scores_y(block_y, begin, end)], axis=1)
-                from_x += block_x.T @ scores
-                from_y += block_y.T @ scores
+        def part(blocks: Iterator[RowBlock]) -> tuple[Array, Array, Array]:
+            xp, total = namespace(like), zeros(like, (2 * p,))
+            from_x, from_y = (zeros(like, (d, 2 * p)) for d in shapes)
+            for block in blocks:
+                left, right = block.views
+                scores = weighted(xp.concat([scores_x(left), scores_y(right)], axis=1), block.vectors[0])
+                from_x += left.T @ scores
+                from_y += right.T @ scores
                 total += xp.sum(scores, axis=0)
             return from_x, from_y, total
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,22 +21,14 @@ from manifolds.sketching import Sketch
 from problems.co_moments import Moments
 from problems.row_blocks import (
     as_data,
-    bytes_per_row,
     column_squares,
     column_sums,
     cross_product,
     empty_like,
-    has_cheap_blocks,
-    row_block,
     shifted_rows,
+    zeros,
 )
-from problems.row_reduction import RowReduction
-
-_GATHER_BYTES = 2**27
-"""Size at most of a row block in a pass that makes means, a sketch or covariances."""
-
-_BLOCK_BYTES = 3 * 2**19
-"""Default size of a row block: small enough to stay in a core's cache between its two products."""
+from problems.row_passes import NotFiniteError, RowBlock, RowPasses, require_finite_sums, row_passes
 
 
 class DataMatrix:
@@ -44,9 +36,9 @@ class DataMatrix:
 
     Parameters
     ----------
-    x : array or scipy sparse matrix of shape (n, d)
+    x : array, scipy sparse matrix or RowSource of shape (n, d)
         numpy array, dense torch tensor, or scipy sparse matrix or array by rows or columns; read, never copied, filled
-        or changed.
+        or changed. Rows of a source, such as a file, are read block by block once per pass.
     reg : float
         Ridge on the covariance.
     scale : bool
@@ -96,14 +88,14 @@ class DataMatrix:
         block_rows: int | None = None,
         name: str = "X",
     ) -> None:
-        self.data, self.name, self.scale = as_data(x, name), name, scale
+        x = as_data(x, name)
+        self.data, self.name, self.scale = x, name, scale
         self.like = empty_like(x)
         self.n_samples, self.n_features = x.shape
         self.shape, self.dtype = (self.n_features, self.n_features), self.like.dtype
         self.reg = as_ridge(reg)
         self.weights = None if sample_weight is None else _as_weights(sample_weight, self.n_samples, self.like)
-        self.roots = None if self.weights is None else self.weights**0.5
-        self.rows = RowBlocks([x], block_rows)
+        self.rows = row_passes([x], [self.weights], block_rows)
         self.n_passes = 0
         self._moments: Moments | None = None
 
@@ -111,26 +103,10 @@ class DataMatrix:
     def moments(self) -> Moments:
         """Column means and scales; costs a pass unless one has given them already."""
         if self._moments is None:
-            self.gather(lambda first, block: None)
+            self.n_passes += 1
+            gather([self], self.rows)
         assert self._moments is not None
         return self._moments
-
-    def gather(self, add: Callable[[int, Any], None], rows: int = 16384) -> Array:
-        """Pass that also finds the moments: calls ``add(first_row, sqrt(w) (X - shift))`` for each block of rows.
-
-        Parameters
-        ----------
-        add : callable
-        rows : int
-            Rows per block at most.
-
-        Returns
-        -------
-        array of shape (d,)
-            What the mean differs by from the shift, which is near the mean for dense data and zero for sparse data.
-        """
-        self.n_passes += 1
-        return gather([self], lambda first, blocks: add(first, blocks[0]), self.rows, rows)[0]
 
     def sketch(self, sketch: Sketch) -> Array:
         """Sketch S W^{1/2} Xc of the centred data, shape (sketch.size, d), in one pass."""
@@ -139,82 +115,77 @@ class DataMatrix:
 
     def gram(self) -> Array:
         """Dense covariance S, ridge included, in one pass; sums are in double precision."""
-        total = self.zeros(self.shape)
+        like, shape = self.like, self.shape
 
-        def add(first: int, block: Any) -> None:
-            nonlocal total
-            total += cross_product(block, block)
+        def add(totals: list[Array], block: ShiftedRows) -> None:
+            totals[0] += cross_product(block.views[0], block.views[0])
 
-        gap = self.cast(self.gather(add, rows=4096), total.dtype)
-        scale = self.cast(self.moments.scale, total.dtype)
+        self.n_passes += 1
+        gaps, (total,) = gather([self], self.rows, lambda: [zeros(like, shape)], add, rows=4096)
+        gap, scale = self.cast(gaps[0], total.dtype), self.cast(self.moments.scale, total.dtype)
         covariance = (total / self.total_weight - gap[:, None] * gap) / (scale[:, None] * scale)
         return self.cast(covariance + self.reg * identity(self.n_features, total))
 
     def products(self, a: Array) -> Array:
         """Product S a in one pass, shape (d, p)."""
-        scores_of = self.scores(a)
+        scores_of, like, shape = self.scores(a), self.like, tuple(a.shape)
 
-        def part(first: int, stop: int) -> tuple[Array, Array]:
-            result, total = self.zeros((self.n_features, a.shape[1])), self.zeros((a.shape[1],))
-            for begin, end in self.rows.within(first, stop):
-                block = row_block(self.data, begin, end)
-                scores = scores_of(block, begin, end)
-                result += block.T @ scores
+        def part(blocks: Iterator[RowBlock]) -> tuple[Array, Array]:
+            result, total = zeros(like, shape), zeros(like, shape[1:])
+            for block in blocks:
+                scores = weighted(scores_of(block.views[0]), block.vectors[0])
+                result += block.views[0].T @ scores
                 total += namespace(scores).sum(scores, axis=0)
             return result, total
 
         self.n_passes += 1
-        return self.centred(*self.rows.sum(part)) + self.reg * a
+        result, total = self.rows.sum(part)
+        return self.centred(result, total) + self.reg * a
 
     def __matmul__(self, a: Array) -> Array:
         return self.products(a)
 
     def diagonal(self) -> Array:
         """Diagonal of S, shape (d,), in one pass."""
-        squares = self.zeros((self.n_features,))
+        like, d = self.like, self.n_features
 
-        def add(first: int, block: Any) -> None:
-            nonlocal squares
-            squares += column_squares(block)
+        def add(totals: list[Array], block: ShiftedRows) -> None:
+            totals[0] += column_squares(block.views[0])
 
-        gap = self.gather(add)
-        variances = squares / self.total_weight - self.cast(gap, squares.dtype) ** 2
+        self.n_passes += 1
+        gaps, (squares,) = gather([self], self.rows, lambda: [zeros(like, (d,))], add)
+        variances = squares / self.total_weight - self.cast(gaps[0], squares.dtype) ** 2
         return self.cast(variances / self.cast(self.moments.scale, squares.dtype) ** 2 + self.reg)
 
     def transform(self, a: Array) -> Array:
         """Scores Xc a, shape (n, p), in one pass."""
-        xp, (mean, scale) = namespace(a), self.moments
-        a_data = a / scale[:, None]
-        shift = mean @ a_data
+        scores_of = self.scores(a)
         self.n_passes += 1
-        blocks = [row_block(self.data, *bounds) @ a_data - shift for bounds in self.rows.within(0, self.n_samples)]
-        return blocks[0] if len(blocks) == 1 else xp.concat(blocks, axis=0)
+        return self.rows.map(lambda block: scores_of(block.views[0]))
 
     def adjoint(self, z: Array) -> Array:
         """Product Xc^T W z with a matrix of n rows, shape (d, p), in one pass."""
+        like, d, p = self.like, self.n_features, z.shape[1]
 
-        def part(first: int, stop: int) -> tuple[Array, Array]:
-            result, total = self.zeros((self.n_features, z.shape[1])), self.zeros((z.shape[1],))
-            for begin, end in self.rows.within(first, stop):
-                weighted = self.weighted(z[begin:end], begin, end)
-                result += row_block(self.data, begin, end).T @ weighted
-                total += namespace(z).sum(weighted, axis=0)
+        def part(blocks: Iterator[RowBlock]) -> tuple[Array, Array]:
+            result, total = zeros(like, (d, p)), zeros(like, (p,))
+            for block in blocks:
+                of_block = weighted(z[block.first : block.stop], block.vectors[0])
+                result += block.views[0].T @ of_block
+                total += namespace(of_block).sum(of_block, axis=0)
             return result, total
 
         self.moments  # noqa: B018 - known before the pass
         self.n_passes += 1
-        return self.centred(*self.rows.sum(part))
+        result, total = self.rows.sum(part)
+        return self.centred(result, total)
 
-    def scores(self, a: Array) -> Callable[[Any, int, int], Array]:
-        """Function of a row block and its bounds: its weighted scores W (X - 1 m^T) D^{-1} a, up to sum(w)."""
+    def scores(self, a: Array) -> Callable[[Any], Array]:
+        """Function of a row block: its scores (X - 1 m^T) D^{-1} a."""
         mean, scale = self.moments
         a_data = a / scale[:, None]
         shift = mean @ a_data
-        return lambda block, first, stop: self.weighted(block @ a_data - shift, first, stop)
-
-    def weighted(self, scores: Array, first: int, stop: int) -> Array:
-        """Scores of some rows times the weights of these."""
-        return scores if self.weights is None else scores * self.weights[first:stop, None]
+        return lambda block: block @ a_data - shift
 
     def centred(self, products: Array, total: Array) -> Array:
         """Xc^T W z from the sums X^T z and 1^T z over weighted rows.
@@ -229,109 +200,122 @@ class DataMatrix:
         """Sum of the weights."""
         return self.n_samples if self.weights is None else float(namespace(self.weights).sum(self.weights))
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
-        """Zeros in the library and on the device of the data, in double precision unless a dtype is given."""
-        device = {"device": self.like.device} if is_torch_array(self.like) else {}
-        xp = namespace(self.like)
-        return xp.zeros(shape, dtype=xp.float64 if dtype is None else dtype, **device)
-
     def cast(self, array: Array, dtype: Any = None) -> Array:
         """Array in the dtype of the data, or in another one."""
         return namespace(array).astype(array, self.dtype if dtype is None else dtype, copy=False)
 
 
-class RowBlocks:
-    """How the rows of matrices that are read together are cut into blocks, and summed over on all cores.
+class ShiftedRows(NamedTuple):
+    """Some rows of each matrix, minus a shift and times the roots of their weights."""
 
-    Parameters
-    ----------
-    matrices : sequence of array or scipy sparse matrix
-        With the same rows.
-    block_rows : int, optional
-        Rows per block at most.
-    """
-
-    def __init__(self, matrices: Sequence[Any], block_rows: int | None = None) -> None:
-        self.n_samples = matrices[0].shape[0]
-        row_bytes = sum(map(bytes_per_row, matrices))
-        self.block_rows = max(64, _BLOCK_BYTES // row_bytes) if block_rows is None else int(block_rows)
-        if self.block_rows < 1:
-            raise ValueError(f"block_rows must be at least 1, got {block_rows}")
-        self.most_rows = max(64, _GATHER_BYTES // row_bytes) if block_rows is None else self.block_rows
-        self._whole = not all(map(has_cheap_blocks, matrices))
-        if self._whole:
-            self.block_rows = self.n_samples
-        self.reduction = RowReduction(self.n_samples, self.block_rows, parallel=not is_torch_array(matrices[0]))
-
-    def within(self, first: int, stop: int, rows: int | None = None) -> Iterator[tuple[int, int]]:
-        """Bounds of the blocks of a stretch of rows, by default the small ones of products with a few columns."""
-        rows = self.block_rows if rows is None or self._whole else min(rows, self.most_rows)
-        for begin in range(first, stop, rows):
-            yield begin, min(begin + rows, stop)
-
-    def sum(self, part: Callable[[int, int], tuple[Array, ...]]) -> tuple[Array, ...]:
-        """Sum of ``part(first, stop)`` over stretches of rows, one per thread."""
-        return self.reduction.sum(part)
+    first: int
+    views: list[Any]
+    roots: Array | None
 
 
 def gather(
-    matrices: Sequence[DataMatrix], add: Callable[[int, list[Any]], None], blocks: RowBlocks, rows: int = 16384
-) -> list[Array]:
-    """Pass over matrices with the same rows that finds their moments; see ``DataMatrix.gather``.
+    matrices: Sequence[DataMatrix],
+    blocks: RowPasses,
+    start: Callable[[], list[Array]] = list,
+    add: Callable[[list[Array], ShiftedRows], None] | None = None,
+    rows: int = 16384,
+) -> tuple[list[Array], tuple[Array, ...]]:
+    """Pass over matrices with the same rows that finds their moments, and other sums of their shifted rows.
 
-    Rows are shifted by a pilot mean, which avoids cancellation. What the true means differ by from it is returned.
+    Rows are shifted by a pilot mean, which avoids cancellation; sparse rows are not.
+
+    Parameters
+    ----------
+    matrices : sequence of DataMatrix
+    blocks : RowPasses
+        Over the data of these, with the weights as the first vector.
+    start : callable
+        Makes the sums, of zeros.
+    add : callable
+        Adds a block of rows to the sums, in place.
+    rows : int
+        Rows per block at most.
+
+    Returns
+    -------
+    gaps : list of array
+        What the mean of each matrix differs by from its shift.
+    totals : tuple of array
+        The sums.
     """
-    pilots: list[Array | None] = []
-    sums = [matrix.zeros((matrix.n_features,)) for matrix in matrices]
-    squares = [matrix.zeros((matrix.n_features,)) for matrix in matrices]
-    with np.errstate(invalid="ignore"):  # NaN and infinity end in an error of their own below
-        for first, stop in blocks.within(0, blocks.n_samples, rows):
-            views = [row_block(matrix.data, first, stop) for matrix in matrices]
-            pilots = pilots or [_pilot(view) for view in views]
-            roots = [None if matrix.roots is None else matrix.roots[first:stop] for matrix in matrices]
-            shifted = [shifted_rows(*parts) for parts in zip(views, pilots, roots, strict=True)]
-            for i, (matrix, block) in enumerate(zip(matrices, shifted, strict=True)):
-                sums[i] += column_sums(block, roots[i])
-                if matrix.scale:
-                    squares[i] += column_squares(block)
-            add(first, shifted)
+    count, pilots = len(matrices), [_pilot(view) for view in blocks.sample()]
+    likes, scaled = [matrix.like for matrix in matrices], [matrix.scale for matrix in matrices]
+
+    def part(stretch: Iterator[RowBlock]) -> tuple[Array, ...]:
+        sums = [zeros(like, like.shape[1:]) for like in likes]
+        squares = [zeros(like, like.shape[1:]) for like in likes]
+        totals = start()
+        with np.errstate(invalid="ignore"):  # NaN and infinity end in an error of their own
+            for block in stretch:
+                if not pilots:
+                    pilots.extend(map(_pilot, block.views))
+                weights = block.vectors[0]
+                roots = None if weights is None else weights**0.5
+                shifted = [shifted_rows(view, shift, roots) for view, shift in zip(block.views, pilots, strict=True)]
+                for i, view in enumerate(shifted):
+                    sums[i] += column_sums(view, roots)
+                    require_finite_sums(sums[i], block, i)
+                    if scaled[i]:
+                        squares[i] += column_squares(view)
+                if add is not None:
+                    add(totals, ShiftedRows(block.first, shifted, roots))
+        return *sums, *squares, *totals
+
+    try:
+        found = blocks.sum_in_order(part, rows)
+        for i, total in enumerate(found[:count]):
+            if not bool(namespace(total).all(namespace(total).isfinite(total))):
+                raise NotFiniteError(i)
+    except NotFiniteError as error:
+        matrix = matrices[error.matrix]
+        raise error.named(matrix.name, matrix.data) from None
     gaps = []
-    for matrix, pilot, total, square in zip(matrices, pilots, sums, squares, strict=True):
+    for matrix, pilot, total, square in zip(matrices, pilots, found[:count], found[count : 2 * count], strict=True):
         xp = namespace(total)
-        if not bool(xp.all(xp.isfinite(total))):
-            raise ValueError(f"{matrix.name} contains NaN or infinity; clean or impute it first")
         gap = total / matrix.total_weight
         deviation = xp.sqrt(xp.clip(square / matrix.total_weight - gap * gap, 0.0, None))
         scale = xp.where((deviation > 0) & matrix.scale, deviation, xp.ones_like(deviation))
         gaps.append(matrix.cast(gap))
         mean = gaps[-1] if pilot is None else pilot + gaps[-1]
         matrix._moments = Moments(mean, matrix.cast(scale))
-    return gaps
+    return gaps, found[2 * count :]
 
 
-def sketch_together(matrices: Sequence[DataMatrix], sketch: Sketch, blocks: RowBlocks) -> list[Array]:
+def sketch_together(matrices: Sequence[DataMatrix], sketch: Sketch, blocks: RowPasses) -> list[Array]:
     """Sketches S W^{1/2} Xc of matrices with the same rows by the same S, in one pass.
 
     S (X - 1 m^T) is the sketch of the shifted rows minus (S 1) (m - shift)^T, so the means come from the same pass.
     """
-    sketched = [matrix.zeros((sketch.size, matrix.n_features), matrix.dtype) for matrix in matrices]
-    lead = matrices[0]
-    ones = lead.zeros((sketch.size, 1), lead.dtype)
+    likes = [matrix.like for matrix in matrices]
+    lead, dtype = matrices[0], likes[0].dtype
 
-    def add(first: int, views: list[Any]) -> None:
-        for view, out in zip(views, sketched, strict=True):
-            sketch.apply(view, first, out)
-        stop = first + views[0].shape[0]
-        column = lead.zeros((stop - first, 1), lead.dtype) + 1 if lead.roots is None else lead.roots[first:stop, None]
-        sketch.apply(column, first, ones)
+    def start() -> list[Array]:
+        return [zeros(like, (sketch.size, width), dtype) for like in likes for width in like.shape[1:]] + [
+            zeros(likes[0], (sketch.size, 1), dtype)
+        ]
 
-    gaps = gather(matrices, add, blocks)
-    ones *= lead.total_weight**-0.5
-    results = []
-    for matrix, out, gap in zip(matrices, sketched, gaps, strict=True):
-        out *= lead.total_weight**-0.5
-        results.append((out - ones * gap) / matrix.moments.scale)
-    return results
+    def add(totals: list[Array], block: ShiftedRows) -> None:
+        for view, out in zip(block.views, totals[:-1], strict=True):
+            sketch.apply(view, block.first, out)
+        ones = zeros(likes[0], (block.views[0].shape[0], 1), dtype) + 1 if block.roots is None else block.roots[:, None]
+        sketch.apply(ones, block.first, totals[-1])
+
+    gaps, (*sketched, ones) = gather(matrices, blocks, start, add)
+    factor = lead.total_weight**-0.5
+    return [
+        (out * factor - ones * factor * gap) / matrix.moments.scale
+        for matrix, out, gap in zip(matrices, sketched, gaps, strict=True)
+    ]
+
+
+def weighted(scores: Array, weights: Array | None) -> Array:
+    """Scores of some rows times the weights of these."""
+    return scores if weights is None else scores * weights[:, None]
 
 
 def as_ridge(reg: Any) -> float:

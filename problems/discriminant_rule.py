@@ -9,6 +9,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeatures
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from manifolds.linalg import Array, is_torch_array, namespace, require_finite, require_same_kind
+from problems.row_blocks import as_data, is_dask
+from problems.row_source import RowSource
+from problems.view_inputs import scores_of
 
 
 class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
@@ -30,14 +33,14 @@ class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
         Parameters
         ----------
-        X : array or scipy sparse matrix of shape (n_samples, n_features)
+        X : array, scipy sparse matrix or RowSource of shape (n_samples, n_features)
 
         Returns
         -------
         array of shape (n_samples, n_classes) or (n_samples,)
             With two classes, the log of the ratio of their probabilities, positive for the second.
         """
-        scores = self._rows(X) @ self.coef_.T + self.intercept_
+        scores = self._products(X, self.coef_.T) + self.intercept_
         return scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X: Any) -> Any:
@@ -45,7 +48,7 @@ class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
         Parameters
         ----------
-        X : array or scipy sparse matrix of shape (n_samples, n_features)
+        X : array, scipy sparse matrix or RowSource of shape (n_samples, n_features)
 
         Returns
         -------
@@ -76,16 +79,15 @@ class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
         Parameters
         ----------
-        X : array or scipy sparse matrix of shape (n_samples, n_features)
+        X : array, scipy sparse matrix or RowSource of shape (n_samples, n_features)
 
         Returns
         -------
         array of shape (n_samples, n_components)
             In units of the standard deviation within the classes.
         """
-        rows = self._rows(X)
         directions = self.scalings_[:, : self._n_features_out]
-        return rows @ directions - self.xbar_ @ directions
+        return self._products(X, directions) - self.xbar_ @ directions
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of rows whose label is predicted."""
@@ -97,8 +99,29 @@ class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     def _n_features_out(self) -> int:
         return self.eigenvalues_.shape[0]
 
+    def _products(self, X: Any, matrix: Array) -> Array:
+        """Checked rows times a matrix."""
+        rows = self._rows(X)
+        if not isinstance(rows, RowSource):
+            return rows @ matrix
+        nothing = namespace(matrix).zeros_like(matrix[:, 0])
+        return scores_of(rows, nothing, matrix, "X")
+
+    def _known_source(self, X: RowSource, *, reset: bool) -> RowSource:
+        if reset:
+            self.n_features_in_ = X.shape[1]
+        elif X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features"
+            )
+        return X
+
     def _rows(self, X: Any) -> Any:
         check_is_fitted(self)
+        if is_dask(X):
+            X = as_data(X, "X")
+        if isinstance(X, RowSource) and not is_torch_array(self.coef_):
+            return self._known_source(X, reset=False)
         if is_torch_array(self.coef_) or is_torch_array(X):
             require_same_kind(X, self.coef_, "X", "the data of fit")
             if X.ndim != 2 or X.shape[1] != self.n_features_in_:

@@ -11,31 +11,30 @@ contribute is subtracted afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from manifolds.linalg import Array, add_signed_rows, convert, is_scipy_sparse, is_torch_array, namespace, to_numpy
+from manifolds.linalg import Array, add_signed_rows, convert, is_torch_array, namespace, to_numpy
 from manifolds.sketching import Sketch, require_integer
 from problems.row_blocks import (
+    ChosenRows,
     as_data,
     bytes_per_row,
     column_squares,
     cross_product,
     empty_like,
-    has_cheap_blocks,
-    row_block,
+    has_sparse_rows,
     shifted_rows,
+    zeros,
 )
-from problems.row_reduction import RowReduction
+from problems.row_passes import NotFiniteError, RowBlock, RowPasses, StreamedRows, require_finite_sums, row_passes
+from problems.row_source import FilteredRows, RowSource
 
 _BLOCK_BYTES = 2**24
 """Size of a row block that is squared or sketched."""
-
-_CACHED_BYTES = 3 * 2**19
-"""Size of a row block that is multiplied twice: small enough to stay in a core's cache in between."""
 
 _PILOT_ROWS = 16
 """Rows of each class that its pilot mean is made from."""
@@ -75,14 +74,45 @@ class ClassStatistics(NamedTuple):
         return ClassStatistics(counts, self.means + share[:, None] * gap, self.scatter + other.scatter + between)
 
 
+class ClassRows(NamedTuple):
+    """Some rows with the class of each, and the root of its weight."""
+
+    first: int
+    view: Any
+    codes: np.ndarray
+    index: Any
+    """The classes in the library of the data."""
+    weights: np.ndarray | None
+    roots: Array | None
+
+    @classmethod
+    def of(cls, block: RowBlock) -> ClassRows:
+        """Rows of a block whose vectors are these."""
+        return cls(block.first, block.views[0], *block.vectors)
+
+    def onehot(self) -> tuple[np.ndarray, np.ndarray]:
+        """Class of each row as target of a sum, and the root of its weight."""
+        roots = np.ones(len(self.codes)) if self.weights is None else self.weights**0.5
+        return self.codes[:, None], roots[:, None]
+
+    def of_classes(self, values: Array) -> Array:
+        """The row of each row's class, times the root of its weight."""
+        return shifted_rows(values[self.index], None, self.roots)
+
+    def shifted(self, shifts: Array | None) -> ClassRows:
+        """Rows minus the shift of their class, times the roots of their weights; sparse rows have no shift."""
+        shift = None if shifts is None else shifts[self.index]
+        return self._replace(view=shifted_rows(self.view, shift, self.roots))
+
+
 class LabelledData:
     """Rows of known classes, read in row blocks: class means, within-class scatter, its products and sketches.
 
     Parameters
     ----------
-    x : array or scipy sparse matrix of shape (n, d)
-        numpy array, dense torch tensor, or scipy sparse matrix by rows or columns; read, never copied, filled or
-        changed.
+    x : array, scipy sparse matrix or RowSource of shape (n, d)
+        numpy array, dense torch tensor, scipy sparse matrix by rows or columns, or rows of a file; read, never copied,
+        filled or changed.
     codes : numpy array of shape (n,)
         Class of each row, integers from 0 to l - 1.
     n_classes : int
@@ -129,22 +159,20 @@ class LabelledData:
         rows: np.ndarray | None = None,
         block_rows: int | None = None,
     ) -> None:
-        self.data, self.like, self.sparse = as_data(x, "x"), empty_like(x), is_scipy_sparse(x)
+        x = as_data(x, "x")
+        self.data, self.like, self.sparse = x, empty_like(x), has_sparse_rows(x)
         require_integer("n_classes", n_classes, smallest=1)
         self.n_samples, self.n_features = x.shape[0] if rows is None else len(rows), x.shape[1]
         self.codes, self.n_classes, self.weights = codes, n_classes, weights
         self._require_rows()
-        self._indices, self._chosen = self._as_index(codes), None if rows is None else self._as_index(rows)
-        self._roots = None if weights is None else convert(weights**0.5, self.like)
-        self.counts = self._wide(np.bincount(codes, weights, minlength=n_classes))
-        sizes = [max(64, size // bytes_per_row(x)) for size in (_BLOCK_BYTES, _CACHED_BYTES)]
         if block_rows is not None:
             require_integer("block_rows", block_rows, smallest=1)
-            sizes = [int(block_rows)] * 2
-        self._large: int
-        self._small: int
-        # Sparse columns can only be read all at once.
-        self._large, self._small = sizes if has_cheap_blocks(x) else [self.n_samples] * 2
+        self._rows = rows
+        self._roots = None if weights is None else convert(weights**0.5, self.like)
+        self.counts = self._wide(np.bincount(codes, weights, minlength=n_classes))
+        self._large = max(64, _BLOCK_BYTES // bytes_per_row(x)) if block_rows is None else int(block_rows)
+        matrix = x if rows is None else ChosenRows(x, self._as_index(rows))
+        self.rows: RowPasses = row_passes([matrix], [codes, self._as_index(codes), weights, self._roots], block_rows)
         self.n_passes = 0
         self._pilots = self._pilot_means()
         self._means: Array | None = None
@@ -175,7 +203,7 @@ class LabelledData:
     def means(self) -> Array:
         """Class means in float64; they cost a pass unless one has given them already."""
         if self._means is None:
-            self._reduce(lambda block, first: ())
+            self._reduce()
         return self._means
 
     def adopt(self, means: Array) -> None:
@@ -190,147 +218,154 @@ class LabelledData:
         weights : numpy array of shape (l,), optional
             Factors by which rows of each class count in the scatter (not in the means).
         """
-        roots = None if weights is None else convert(weights[self.codes] ** 0.5, self.like)
+        factors = None if weights is None else convert(weights**0.5, self.like)
+        wide, d = self._wide_like, self.n_features
 
-        def gram(block: Any, rows: slice) -> tuple[Array]:
-            if roots is not None:
-                block = shifted_rows(block, None, roots[rows])
-            return (self._wide(cross_product(block, block)),)
+        def add(totals: list[Array], rows: ClassRows) -> None:
+            view = rows.view if factors is None else shifted_rows(rows.view, None, factors[rows.index])
+            totals[0] += cross_product(view, view)
 
-        gaps, (scatter,) = self._reduce(gram)
+        gaps, (scatter,) = self._reduce(lambda: [zeros(wide, (d, d))], add)
         counts = self.counts if weights is None else self.counts * self._wide(weights)
         return ClassStatistics(self.counts, self.means, scatter - gaps.mT @ (gaps * counts[:, None]))
 
     def product(self, a: Array) -> Array:
         """Product S_w a with the columns of a, in one pass."""
-        xp, gaps = namespace(a), self.means - self._pilots
-        shifts = self._narrow(gaps) @ a
+        gaps = self.means - self._pilots
+        pilots, shifts = self._shifts, self._narrow(gaps) @ a
 
-        def part(first: int, stop: int) -> tuple[Array, Array]:
+        def part(blocks: Iterator[RowBlock]) -> tuple[Array, Array]:
+            xp = namespace(a)
             result = xp.zeros_like(a, dtype=xp.float64)
             totals = xp.zeros_like(shifts, dtype=xp.float64)
-            for rows in _stretches(first, stop, self._small):
-                block = shifted_rows(self._take(rows), self._shifts(rows), self._roots_of(rows))
-                scores = block @ a - self._of_classes(shifts, rows)
-                result += block.T @ scores
-                totals += add_signed_rows(xp.zeros_like(shifts), scores, *self._onehot(rows))
+            for block in blocks:
+                rows = ClassRows.of(block).shifted(pilots)
+                scores = rows.view @ a - rows.of_classes(shifts)
+                result += rows.view.T @ scores
+                totals += add_signed_rows(xp.zeros_like(shifts), scores, *rows.onehot())
             return result, totals
 
         self.n_passes += 1
-        result, totals = self._rows(self._small).sum(part)
+        result, totals = self.rows.sum(part)
         # The scores are centred already, so their sums are rounding, and so is this correction.
         return self._narrow((result - gaps.mT @ totals) / self.total)
 
     def variances(self) -> Array:
         """Diagonal of S_w, in one pass."""
-        gaps, (total,) = self._reduce(lambda block, rows: (self._wide(column_squares(block)),))
+        wide, d = self._wide_like, self.n_features
+
+        def add(totals: list[Array], rows: ClassRows) -> None:
+            totals[0] += column_squares(rows.view)
+
+        gaps, (total,) = self._reduce(lambda: [zeros(wide, (d,))], add)
         return self._narrow((total - namespace(gaps).sum(gaps * gaps * self.counts[:, None], axis=0)) / self.total)
 
     def sketch(self, sketch: Sketch) -> Array:
         """Sketch S (X - means) / sqrt(total) of the centred rows, times the roots of their weights, in one pass."""
-        ones = convert(np.eye(self.n_classes), self.like)
-        sketched, classes = self._zeros(sketch.size), sketch.apply(ones[:0])
+        ones, like, shapes = convert(np.eye(self.n_classes), self.like), self.like, (self.n_features, self.n_classes)
 
-        def add(block: Any, rows: slice) -> tuple[()]:
-            sketch.apply(block, rows.start, sketched)
-            sketch.apply(self._of_classes(ones, rows), rows.start, classes)
-            return ()
+        def add(totals: list[Array], rows: ClassRows) -> None:
+            sketch.apply(rows.view, rows.first, totals[0])
+            sketch.apply(rows.of_classes(ones), rows.first, totals[1])
 
-        gaps, _ = self._reduce(add, parallel=False)
+        def start() -> list[Array]:
+            return [zeros(like, (sketch.size, width), like.dtype) for width in shapes]
+
+        gaps, (sketched, classes) = self._reduce(start, add, in_order=True)
         return (sketched - classes @ self._narrow(gaps)) / self.total**0.5
 
     def whitened_gram(self, w: Array) -> Array:
         """W^T S_w W, in one pass that forms the scores of the centred rows: nothing ill conditioned is squared."""
-        shifts = self._narrow(self.means - self._pilots) @ w
+        shifts, wide = self._narrow(self.means - self._pilots) @ w, self._wide_like
 
-        def gram(block: Any, rows: slice) -> tuple[Array]:
-            scores = block @ w - self._of_classes(shifts, rows)
-            return (self._wide(scores.T @ scores),)
+        def add(totals: list[Array], rows: ClassRows) -> None:
+            scores = rows.view @ w - rows.of_classes(shifts)
+            totals[0] += scores.T @ scores
 
-        return self._reduce(gram)[1][0] / self.total
+        return self._reduce(lambda: [zeros(wide, (w.shape[1],) * 2)], add)[1][0] / self.total
 
     def of_class(self, k: int) -> LabelledData:
         """The rows of one class alone."""
-        rows = np.flatnonzero(self.codes == k)
-        codes = np.zeros(len(rows), dtype=self.codes.dtype)
-        return LabelledData(self.data, codes, 1, rows=rows)
+        chosen = self.codes == k
+        if isinstance(self.data, RowSource):
+            codes = np.zeros(int(np.count_nonzero(chosen)), dtype=self.codes.dtype)
+            return LabelledData(FilteredRows(self.data, chosen), codes, 1)
+        rows = np.flatnonzero(chosen)
+        return LabelledData(self.data, np.zeros(len(rows), dtype=self.codes.dtype), 1, rows=rows)
 
     def fourth_moment(self, mean: Array, scale: Array) -> float:
         """Sum over rows of the squares of sum_j ((x_j - mean_j) / scale_j)^2, in one pass."""
         mean, weights = mean - self._pilots[0], self._narrow(scale**-2)
+        centre, sparse, wide = self._narrow(mean), self.sparse, self._wide_like
 
-        def part(block: Any, rows: slice) -> tuple[Array]:
-            if self.sparse:
-                squared = block.multiply(block) @ weights - 2 * (block @ (mean * weights)) + mean**2 @ weights
+        def add(totals: list[Array], rows: ClassRows) -> None:
+            if sparse:
+                view = rows.view
+                squared = view.multiply(view) @ weights - 2 * (view @ (mean * weights)) + mean**2 @ weights
             else:
-                squared = (block - self._narrow(mean)) ** 2 @ weights
-            return (self._wide(squared) @ self._wide(squared),)
+                squared = (rows.view - centre) ** 2 @ weights
+            squared = namespace(wide).astype(squared, wide.dtype)
+            totals[0] += squared @ squared
 
-        return float(self._reduce(part)[1][0])
+        return float(self._reduce(lambda: [zeros(wide, (1,))], add)[1][0][0])
 
     def centred(self) -> Array:
         """Centred rows, times the roots of their weights, divided by sqrt(total): the one method that copies them."""
-        rows, means = slice(0, self.n_samples), self._narrow(self.means)
+        means, sparse = self._narrow(self.means), self.sparse
+
+        def of_rows(block: RowBlock) -> Array:
+            rows = ClassRows.of(block)
+            return rows._replace(view=rows.view.toarray() if sparse else rows.view).shifted(means).view
+
         self.n_passes += 1
-        block = self._take(rows)
-        block = block.toarray() if self.sparse else block
-        return shifted_rows(block, means[self._indices], self._roots) / self.total**0.5
+        return self.rows.map(of_rows) / self.total**0.5
 
     def _reduce(
-        self, part: Callable[[Any, slice], tuple[Array, ...]], *, parallel: bool = True
+        self,
+        start: Callable[[], list[Array]] = list,
+        add: Callable[[list[Array], ClassRows], None] | None = None,
+        *,
+        in_order: bool = False,
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Pass over rows shifted by the pilots and scaled by the roots of their weights; sums of ``part`` over blocks.
+        """Pass over rows shifted by the pilots and scaled by the roots of their weights, which finds the class means.
 
-        Returns what the true means differ from the pilots by, and the sums.
+        ``start`` makes sums of zeros, and ``add`` adds some rows to them. Returns what the means differ from the pilots
+        by, and the sums.
         """
-        xp = namespace(self.like)
+        xp, like, pilots, wide = namespace(self.like), self.like, self._shifts, self._wide_like
+        shape = tuple(self._pilots.shape)
 
-        def stretch(first: int, stop: int) -> tuple[Array, ...]:
-            sums = xp.zeros_like(self._pilots)
-            totals: tuple[Array, ...] = ()
-            for rows in _stretches(first, stop, self._large):
-                block = shifted_rows(self._take(rows), self._shifts(rows), self._roots_of(rows))
-                sums += add_signed_rows(self._zeros(self.n_classes), block, *self._onehot(rows))
-                new = part(block, rows)
-                totals = tuple(old + more for old, more in zip(totals, new, strict=True)) if totals else new
+        def part(blocks: Iterator[RowBlock]) -> tuple[Array, ...]:
+            sums, totals = zeros(wide, shape), start()
+            with np.errstate(invalid="ignore"):  # NaN and infinity end in an error of their own
+                for block in blocks:
+                    rows = ClassRows.of(block).shifted(pilots)
+                    sums += add_signed_rows(zeros(like, shape, like.dtype), rows.view, *rows.onehot())
+                    require_finite_sums(sums, block)
+                    if add is not None:
+                        add(totals, rows)
             return sums, *totals
 
         self.n_passes += 1
-        with np.errstate(invalid="ignore"):  # NaN and infinity end in an error of their own below
-            reduction = self._rows(self._large) if parallel else RowReduction(self.n_samples, 1, parallel=False)
-            sums, *totals = reduction.sum(stretch)
-        if not bool(xp.all(xp.isfinite(sums))):
-            raise ValueError("X contains NaN or infinity; clean or impute it first")
+        try:
+            sums, *totals = self.rows.sum_in_order(part, self._large) if in_order else self.rows.sum(part, self._large)
+            if not bool(xp.all(xp.isfinite(sums))):
+                raise NotFiniteError(0)
+        except NotFiniteError as error:
+            raise error.named("X", self.data) from None
         gaps = sums / xp.clip(self.counts, np.finfo(float).tiny, None)[:, None]
         self._means = self._pilots + gaps
         return gaps, tuple(totals)
 
-    def _take(self, rows: slice) -> Any:
-        """A block of rows."""
-        if self._chosen is None:
-            return row_block(self.data, rows.start, rows.stop)
-        return self.data[self._chosen[rows]]
+    @property
+    def _shifts(self) -> Array | None:
+        """Pilot means of the classes; none for sparse rows, which a shift would fill."""
+        return None if self.sparse else self._narrow(self._pilots)
 
-    def _shifts(self, rows: slice) -> Array | None:
-        """Pilot means of the classes of some rows; none for sparse rows, which a shift would fill."""
-        return None if self.sparse else self._narrow(self._pilots)[self._indices[rows]]
-
-    def _roots_of(self, rows: slice) -> Array | None:
-        """Roots of the weights of some rows."""
-        return None if self._roots is None else self._roots[rows]
-
-    def _of_classes(self, values: Array, rows: slice) -> Array:
-        """The row of each row's class, times the root of its weight."""
-        return shifted_rows(values[self._indices[rows]], None, self._roots_of(rows))
-
-    def _onehot(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Class of each row as target of a sum, and the root of its weight."""
-        codes = self.codes[rows]
-        roots = np.ones(len(codes)) if self.weights is None else self.weights[rows] ** 0.5
-        return codes[:, None], roots[:, None]
-
-    def _rows(self, block: int) -> RowReduction:
-        return RowReduction(self.n_samples, block, parallel=not self._torch and not self.sparse)
+    @property
+    def _wide_like(self) -> Array:
+        """Empty array of the data's kind in float64."""
+        return namespace(self.like).astype(self.like, namespace(self.like).float64)
 
     def _as_index(self, numbers: np.ndarray) -> Any:
         return namespace(self.like).asarray(numbers, device=self.like.device) if self._torch else numbers
@@ -339,20 +374,44 @@ class LabelledData:
         """Mean of some rows of each class; zero for sparse rows, which a shift would fill."""
         if self.sparse:
             return self._wide(np.zeros((self.n_classes, self.n_features)))
+        if isinstance(self.data, RowSource) and self.data.distributed:
+            # A pass more, in which chunks need not wait for each other.
+            self._pilots = zeros(self._wide_like, (self.n_classes, self.n_features))
+            return self._pilots + self._reduce()[0]
+        if isinstance(self.rows, StreamedRows):
+            return self._streamed_pilots(self.rows)
         order = np.argsort(self.codes, kind="stable")
         starts = np.searchsorted(self.codes[order], np.arange(self.n_classes + 1))
         chosen = np.concatenate([order[a : min(a + _PILOT_ROWS, b)] for a, b in pairwise(starts)])
-        codes = self.codes[chosen]
-        shares = (1 / np.maximum(np.bincount(codes, minlength=self.n_classes), 1))[codes]
         index = self._as_index(chosen)
-        rows = self.data[index if self._chosen is None else self._chosen[index]]
-        sums = add_signed_rows(self._zeros(self.n_classes), rows, codes[:, None], shares[:, None])
-        # A class of infinite entries is met again, and named, in the first pass.
-        return self._wide(namespace(rows).where(namespace(rows).isfinite(sums), sums, self._zeros(self.n_classes)))
+        rows = self.data[index if self._rows is None else self._as_index(self._rows)[index]]
+        return self._class_means(rows, self.codes[chosen])
 
-    def _zeros(self, rows: int) -> Array:
-        device = {"device": self.like.device} if self._torch else {}
-        return namespace(self.like).zeros((rows, self.n_features), dtype=self.like.dtype, **device)
+    def _streamed_pilots(self, stream: StreamedRows) -> Array:
+        """Pilot means of rows in order, read as far as it takes to meet some of each class."""
+        missing = np.minimum(np.bincount(self.codes, minlength=self.n_classes), _PILOT_ROWS)
+        views, codes, stop = [], [], 0
+        blocks = stream.stream(self._large)
+        for block in blocks:
+            met = block.vectors[0]
+            chosen = np.concatenate([np.flatnonzero(met == k)[: missing[k]] for k in np.flatnonzero(missing)])
+            missing = missing - np.bincount(met[chosen], minlength=self.n_classes)
+            views.append(block.views[0][chosen])
+            codes.append(met[chosen])
+            stop = block.stop
+            if not missing.any():
+                break
+        blocks.close()
+        self.n_passes += stop == self.n_samples and stop > self._large
+        return self._class_means(np.concatenate(views), np.concatenate(codes))
+
+    def _class_means(self, rows: Array, codes: np.ndarray) -> Array:
+        """Means of the rows of each class, in float64; zero for classes of no rows."""
+        shares = (1 / np.maximum(np.bincount(codes, minlength=self.n_classes), 1))[codes]
+        nothing = zeros(self.like, (self.n_classes, self.n_features), self.like.dtype)
+        sums = add_signed_rows(namespace(rows).zeros_like(nothing), rows, codes[:, None], shares[:, None])
+        # A class of infinite entries is met again, and named, in the first pass.
+        return self._wide(namespace(rows).where(namespace(rows).isfinite(sums), sums, nothing))
 
     def _wide(self, array: Any) -> Array:
         """Values in float64, on the device of the data."""
@@ -362,8 +421,3 @@ class LabelledData:
 
     def _narrow(self, array: Array) -> Array:
         return namespace(array).astype(array, self.like.dtype, copy=False)
-
-
-def _stretches(first: int, stop: int, most: int) -> list[slice]:
-    """Blocks of at most so many rows."""
-    return [slice(row, min(row + most, stop)) for row in range(first, stop, most)]

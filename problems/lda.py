@@ -17,6 +17,8 @@ from problems.discriminant_rule import DiscriminantRule
 from problems.labelled_data import ClassStatistics, LabelledData
 from problems.lda_shrinkage import ledoit_wolf, shrunken, shrunken_discriminants
 from problems.lda_solvers import Discriminants, choose_solver, discriminants, iterative
+from problems.row_blocks import as_data, is_dask
+from problems.row_source import RowSource
 from problems.whitening import cholesky_qr, factored, row_space, truncated
 from rankopt.solvers.parameters import require_at_least
 
@@ -29,7 +31,7 @@ class LDA(DiscriminantRule):
 
     The directions solve S_b w = lambda (S_w + reg I) w for the covariances between and within the classes; the rule
     takes each class as normal with the common covariance S_w + reg I. Dense arrays of numpy and torch (CPU or CUDA) and
-    scipy sparse matrices, float32 and float64: everything follows X.
+    scipy sparse matrices, float32 and float64: everything follows X, which may also be a file that ``open_rows`` opens.
 
     Parameters
     ----------
@@ -132,7 +134,7 @@ class LDA(DiscriminantRule):
 
         Parameters
         ----------
-        X : array or scipy sparse matrix of shape (n_samples, n_features)
+        X : array, scipy sparse matrix or RowSource of shape (n_samples, n_features)
         y : array of shape (n_samples,)
             Labels.
         sample_weight : array of shape (n_samples,), optional
@@ -180,7 +182,7 @@ class LDA(DiscriminantRule):
 
         Parameters
         ----------
-        X : array or scipy sparse matrix of shape (n_samples, n_features)
+        X : array, scipy sparse matrix or RowSource of shape (n_samples, n_features)
         y : array of shape (n_samples,)
         classes : array of shape (n_classes,), optional
             All labels that may come; needed in the first call, unless ``fit`` has seen them.
@@ -232,6 +234,8 @@ class LDA(DiscriminantRule):
 
     def _labelled(self, X: Any, y: Any, sample_weight: Any, *, classes: Any, reset: bool) -> LabelledData:
         """Checked data and parameters."""
+        if is_dask(X):
+            X = as_data(X, "X")
         if is_torch_array(X):
             require_real_floating(X, "X")
             if X.ndim != 2 or 0 in X.shape:
@@ -239,6 +243,8 @@ class LDA(DiscriminantRule):
             if not reset and X.shape[1] != self.n_features_in_:
                 raise ValueError(f"X has {X.shape[1]} features, but LDA is expecting {self.n_features_in_} features")
             self.n_features_in_ = X.shape[1]
+        elif isinstance(X, RowSource):
+            self._known_source(X, reset=reset)
         else:
             # Finiteness is read off the class sums of the first pass instead of an extra one.
             X = validate_data(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,6 +16,8 @@ from problems.cca_solvers import Request
 from problems.multiview_criteria import CRITERIA, MaxVar, MultiviewCriterion
 from problems.multiview_data import MultiviewData
 from problems.multiview_solvers import MULTIVIEW_SOLVERS, MultiviewSolution, MultiviewSolver
+from problems.row_blocks import as_data, density, empty_like, is_dask
+from problems.row_source import RowSource
 from problems.view_inputs import as_target, checked, scores_of
 
 
@@ -30,7 +31,8 @@ class MultiviewCCA(BaseEstimator):
     with S the covariances of all views. SUMCOR maximises the sum of the correlations of all pairs of views, each with
     W_i^T S_ii W_i = I. With two views both are canonical correlation analysis, and lambda is 1 +- correlation. Data may
     be numpy arrays, scipy sparse matrices, or torch tensors on CPU or CUDA, float32 or float64: everything follows the
-    first view. They are read in blocks of rows and never copied, nor are sparse data filled.
+    first view. They are read in blocks of rows and never copied, nor are
+    sparse data filled; rows in files or on a cluster stay there, as for ``CCA``.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ class MultiviewCCA(BaseEstimator):
         Mean correlation of the components between views: the sum of w_i^T S_ij w_j over i != j, divided by m - 1 times
         the sum of w_i^T S_ii w_i; decreasing. With a ridge those of the ridged covariances.
     eigenvalues_ : array of shape (n_components,)
-        1 + (m - 1) correlations_; for MAXVAR the eigenvalues lambda.
+        ``1 + (m - 1) correlations_``; for MAXVAR the eigenvalues lambda.
     pairwise_correlations_ : array of shape (n_components, m, m)
         Correlation matrix of the scores of all views for each component.
     weights_ : list of array of shape (n_features_i, n_components)
@@ -131,7 +133,7 @@ class MultiviewCCA(BaseEstimator):
 
         Parameters
         ----------
-        views : list of array or scipy sparse matrix of shape (n_samples, n_features_i)
+        views : list of array, scipy sparse matrix or RowSource of shape (n_samples, n_features_i)
             At least two, with the same rows.
         y : None
             Not used; scikit-learn's tools pass it.
@@ -171,7 +173,7 @@ class MultiviewCCA(BaseEstimator):
 
         Parameters
         ----------
-        views : list of array or scipy sparse matrix of shape (n_samples, n_features_i)
+        views : list of array, scipy sparse matrix or RowSource of shape (n_samples, n_features_i)
             As many as were fitted, in the same order; None where a view is missing.
 
         Returns
@@ -195,7 +197,7 @@ class MultiviewCCA(BaseEstimator):
 
         Parameters
         ----------
-        views : list of array or scipy sparse matrix of shape (n_samples, n_features_i)
+        views : list of array, scipy sparse matrix or RowSource of shape (n_samples, n_features_i)
         y : None
             Not used; scikit-learn's tools pass it.
 
@@ -252,8 +254,10 @@ class MultiviewCCA(BaseEstimator):
             missing = next((i for i, view in enumerate(views) if view is None), None)
             if missing is not None:
                 raise ValueError(f"views[{missing}] is None, but fit needs all views")
-            first = views[0] if is_torch_array(views[0]) else checked(views[0], "views[0]")
-            like = first if is_array(first) else np.empty(0, dtype=first.dtype)
+            first = as_data(views[0], "views[0]") if is_dask(views[0]) else views[0]
+            if not (is_torch_array(first) or isinstance(first, RowSource)):
+                first = checked(first, "views[0]")
+            like = first if is_array(first) else empty_like(first)
             return [first, *(as_target(view, like, f"views[{i + 1}]") for i, view in enumerate(views[1:]))]
         if len(views) != len(fitted):
             raise ValueError(f"views must hold {len(fitted)} data matrices, as in fit, got {len(views)}")
@@ -273,9 +277,9 @@ class MultiviewCCA(BaseEstimator):
     ) -> MultiviewSolver:
         solver = self.solver
         if solver == "auto":
-            density = [1.0 if is_array(view) else view.nnz / (view.shape[0] * view.shape[1]) for view in matrices]
+            shares = [density(view) for view in matrices]
             gpu = is_torch_array(data.like) and data.like.device.type != "cpu"
-            name = choose_multiview_solver(data.n_samples, data.n_features, self.n_components, density, gpu=gpu)
+            name = choose_multiview_solver(data.n_samples, data.n_features, self.n_components, shares, gpu=gpu)
             solver = "riemannian" if name == "lobpcg" and not isinstance(criterion, MaxVar) else name
         known = MULTIVIEW_SOLVERS.get(solver) if isinstance(solver, str) else solver
         most = sum(data.n_features)

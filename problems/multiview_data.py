@@ -9,14 +9,15 @@ A *pass* reads every row of all views once. The centred data is never formed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from manifolds.linalg import Array, identity, machine_epsilon, namespace, require_same_kind
 from manifolds.sketching import Sketch
 from problems.co_moments import Moments, column_scales
-from problems.data_matrix import DataMatrix, RowBlocks, as_ridge, gather, sketch_together
-from problems.row_blocks import as_data, cross_product, empty_like, row_block, widened
+from problems.data_matrix import DataMatrix, ShiftedRows, as_ridge, gather, sketch_together, weighted
+from problems.row_blocks import as_data, cross_product, empty_like, widened, zeros
+from problems.row_passes import RowBlock, row_passes
 
 
 def row_parts(v: Array, sizes: Sequence[int]) -> list[Array]:
@@ -67,7 +68,7 @@ class MultiviewData:
 
     Parameters
     ----------
-    views : sequence of array or scipy sparse matrix of shape (n, d_i)
+    views : sequence of array, scipy sparse matrix or RowSource of shape (n, d_i)
         At least two, as ``DataMatrix`` takes them, of one library, dtype and device; they are read, never copied or
         changed.
     reg : float or sequence of float
@@ -119,8 +120,7 @@ class MultiviewData:
         if len(views) < 2:
             raise ValueError(f"views must hold at least two data matrices, got {len(views)}")
         names = [f"views[{i}]" for i in range(len(views))]
-        for name, view in zip(names, views, strict=True):
-            as_data(view, name)
+        views = [as_data(view, name) for name, view in zip(names, views, strict=True)]
         for name, view in zip(names[1:], views[1:], strict=True):
             require_same_kind(empty_like(view), empty_like(views[0]), name, names[0])
             if view.shape[0] != views[0].shape[0]:
@@ -135,7 +135,7 @@ class MultiviewData:
         )
         self.n_samples = views[0].shape[0]
         self.n_features = tuple(view.shape[1] for view in views)
-        self.rows = RowBlocks(views, block_rows)
+        self.rows = row_passes(views, [self.views[0].weights], block_rows)
         self._passes = 0
 
     @property
@@ -153,7 +153,7 @@ class MultiviewData:
         """Column means and scales of all views; costs a pass unless one has given them already."""
         if any(view._moments is None for view in self.views):
             self._passes += 1
-            gather(self.views, lambda first, blocks: None, self.rows)
+            gather(self.views, self.rows)
         return tuple(view.moments for view in self.views)
 
     def sketch(self, sketch: Sketch) -> tuple[Array, ...]:
@@ -221,17 +221,15 @@ class MultiviewData:
         self.moments  # noqa: B018 - known before the pass
         scores_of = [view.scores(a) for view, a in zip(self.views, directions, strict=True)]
         widths = [part.shape[1] for part in arrange([a[:0] for a in directions])]
+        like, sizes = self.like, self.n_features
 
-        def part(first: int, stop: int) -> tuple[Array, ...]:
-            totals = [self.views[0].zeros((width,)) for width in widths]
-            results = [
-                self.views[0].zeros((view.n_features, width)) for view, width in zip(self.views, widths, strict=True)
-            ]
-            for begin, end in self.rows.within(first, stop):
-                blocks = [row_block(view.data, begin, end) for view in self.views]
-                scores = [scores(block, begin, end) for scores, block in zip(scores_of, blocks, strict=True)]
-                for i, (block, z) in enumerate(zip(blocks, arrange(scores), strict=True)):
-                    results[i] += block.T @ z
+        def part(blocks: Iterator[RowBlock]) -> tuple[Array, ...]:
+            results = [zeros(like, (d, width)) for d, width in zip(sizes, widths, strict=True)]
+            totals = [zeros(like, (width,)) for width in widths]
+            for block in blocks:
+                scores = [weighted(of(view), block.vectors[0]) for of, view in zip(scores_of, block.views, strict=True)]
+                for i, (view, z) in enumerate(zip(block.views, arrange(scores), strict=True)):
+                    results[i] += view.T @ z
                     totals[i] += namespace(z).sum(z, axis=0)
             return (*results, *totals)
 
@@ -242,20 +240,21 @@ class MultiviewData:
 
     def _covariance_blocks(self, pairs: Sequence[tuple[int, int]], *, double: bool) -> dict[tuple[int, int], Array]:
         """Blocks S_ij for pairs of views, with all pairs (i, i) among them, in double precision by one pass."""
-        lead = self.views[0]
-        sums = {(i, j): lead.zeros((self.n_features[i], self.n_features[j])) for i, j in pairs}
+        lead, like, sizes = self.views[0], self.like, self.n_features
 
-        def add(first: int, blocks: list[Any]) -> None:
-            if double:
-                blocks = [widened(block) for block in blocks]
-            for (i, j), total in sums.items():
-                total += cross_product(blocks[i], blocks[j])
+        def start() -> list[Array]:
+            return [zeros(like, (sizes[i], sizes[j])) for i, j in pairs]
+
+        def add(totals: list[Array], block: ShiftedRows) -> None:
+            views = [widened(view) for view in block.views] if double else block.views
+            for total, (i, j) in zip(totals, pairs, strict=True):
+                total += cross_product(views[i], views[j])
 
         self._passes += 1
-        wide, weight = lead.zeros((0,)).dtype, lead.total_weight
-        gaps = [lead.cast(gap, wide) for gap in gather(self.views, add, self.rows, rows=4096)]
-        for (i, j), total in sums.items():
-            total -= weight * gaps[i][:, None] * gaps[j]
+        parts, found = gather(self.views, self.rows, start, add, rows=4096)
+        wide, weight = found[0].dtype, lead.total_weight
+        gaps = [lead.cast(gap, wide) for gap in parts]
+        sums = {(i, j): total - weight * gaps[i][:, None] * gaps[j] for (i, j), total in zip(pairs, found, strict=True)}
         factors = [
             column_scales(
                 sums[i, i], lead.cast(view.moments.mean, wide), weight, machine_epsilon(lead.like), scale=self.scale

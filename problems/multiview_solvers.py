@@ -15,6 +15,7 @@ from problems.lobpcg import LOBPCG, Iteration
 from problems.multiview_criteria import MaxVar, MultiviewCriterion, SumCor
 from problems.multiview_data import MultiviewCovariances, MultiviewData, row_parts
 from problems.multiview_problem import MultiviewProblem, blocks_between
+from problems.row_blocks import zeros
 from problems.view_preconditioners import JointMetric, ViewPreconditioners, view_preconditioners
 from problems.whitening import Basis, Factor
 from rankopt.minimize import minimize
@@ -270,8 +271,8 @@ def _sketched_directions(
         return None
     xp, cast = namespace(data.like), data.views[0].cast
     stacked = xp.concat(metrics.sketches, axis=1)
-    gram = cast(stacked.mT @ stacked, data.views[0].zeros((0,)).dtype)
-    ridges = xp.concat([reg + data.views[0].zeros((d,)) for reg, d in zip(data.reg, data.n_features, strict=True)])
+    gram = cast(stacked.mT @ stacked, zeros(data.like, (0,)).dtype)
+    ridges = xp.concat([reg + zeros(data.like, (d,)) for reg, d in zip(data.reg, data.n_features, strict=True)])
     whitened = _Whitened(MultiviewCovariances(gram + ridges * identity(gram.shape[0], gram), data.n_features))
     leading = whitened.leading(p)
     if frames:

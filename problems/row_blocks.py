@@ -6,19 +6,41 @@ that operators on the data are written once.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from manifolds.linalg import Array, is_array, is_scipy_sparse, is_torch_array, namespace, require_real_floating
+from problems.row_source import RowSource
+
+
+class ChosenRows(NamedTuple):
+    """Some rows of a matrix in memory, in the order of their indices, copied block by block."""
+
+    data: Any
+    chosen: Any
+    """Indices, in the library of the data."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the chosen rows."""
+        return len(self.chosen), self.data.shape[1]
 
 
 def as_data(data: Any, name: str) -> Any:
-    """Data matrix as it is; an error unless it is a real floating matrix in a storage that can be read by rows."""
+    """Data matrix as it is; an error unless it is a real floating matrix in a storage that can be read by rows.
+
+    Collections of dask become sources of rows.
+    """
+    if is_dask(data):
+        from problems.dask_rows import DaskRows
+
+        return DaskRows(data, name)
     sparse = is_scipy_sparse(data)
-    if not (is_array(data) or sparse):
+    if not (is_array(data) or sparse or isinstance(data, RowSource)):
         raise TypeError(
-            f"{name} must be a numpy array, a torch tensor or a scipy sparse matrix, got {type(data).__name__}"
+            f"{name} must be a numpy array, a torch tensor, a scipy sparse matrix or a RowSource, got "
+            f"{type(data).__name__}"
         )
     if data.ndim != 2 or 0 in data.shape:
         raise ValueError(
@@ -34,8 +56,15 @@ def as_data(data: Any, name: str) -> Any:
     return data
 
 
+def is_dask(data: Any) -> bool:
+    """Whether data are a collection of dask; dask is not imported."""
+    return hasattr(data, "__dask_graph__") and type(data).__module__.startswith("dask")
+
+
 def empty_like(data: Any) -> Array:
     """Empty array of the library, dtype and device of the data, with its columns."""
+    if isinstance(data, ChosenRows):
+        return empty_like(data.data)
     return data[:0] if is_array(data) else np.empty((0, data.shape[1]), dtype=data.dtype)
 
 
@@ -43,6 +72,10 @@ def bytes_per_row(data: Any) -> int:
     """Mean number of bytes that a row takes."""
     if is_array(data):
         return int(data.shape[1] * namespace(data).finfo(data.dtype).bits // 8)
+    if isinstance(data, RowSource):
+        return data.row_bytes
+    if isinstance(data, ChosenRows):
+        return bytes_per_row(data.data)
     return max(1, (data.data.nbytes + data.indices.nbytes + data.indptr.nbytes) // data.shape[0])
 
 
@@ -50,6 +83,8 @@ def row_block(data: Any, first: int, stop: int) -> Any:
     """Rows ``first`` to ``stop``, without a copy where rows lie together."""
     if is_array(data):
         return data[first:stop]
+    if isinstance(data, ChosenRows):
+        return data.data[data.chosen[first:stop]]
     if stop - first == data.shape[0]:
         return data
     if data.format == "csc":
@@ -61,7 +96,29 @@ def row_block(data: Any, first: int, stop: int) -> Any:
 
 def has_cheap_blocks(data: Any) -> bool:
     """Whether rows can be read in blocks; sparse columns are read all at once."""
-    return is_array(data) or data.format == "csr"
+    if isinstance(data, ChosenRows):
+        return has_cheap_blocks(data.data)
+    return is_array(data) or isinstance(data, RowSource) or data.format == "csr"
+
+
+def has_sparse_rows(data: Any) -> bool:
+    """Whether row blocks are sparse."""
+    return data.sparse if isinstance(data, RowSource) else is_scipy_sparse(data)
+
+
+def density(data: Any) -> float:
+    """Stored share of the entries; of a sparse source by the size of its rows."""
+    if not has_sparse_rows(data):
+        return 1.0
+    if isinstance(data, RowSource):
+        return min(1.0, data.row_bytes / (16 * data.shape[1]))
+    return float(data.nnz / (data.shape[0] * data.shape[1]))
+
+
+def zeros(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    """Zeros in the library and on the device of an array, in double precision unless a dtype is given."""
+    xp, device = namespace(like), {"device": like.device} if is_torch_array(like) else {}
+    return xp.zeros(shape, dtype=xp.float64 if dtype is None else dtype, **device)
 
 
 def shifted_rows(block: Any, shift: Array | None, factors: Array | None) -> Any:

@@ -45,11 +45,12 @@ class RowReduction:
             return 1
         return min(self._most, max((library["num_threads"] for library in self._controller.info()), default=1))
 
-    def sum(self, part: Callable[[int, int], tuple[Array, ...]]) -> tuple[Array, ...]:
-        """Sum of ``part(first, stop)`` over stretches of rows that cover all of them once."""
+    def sum(self, part: Callable[[int, int], tuple[Array, ...]], n_rows: int | None = None) -> tuple[Array, ...]:
+        """Sum of ``part(first, stop)`` over stretches of rows that cover all of them once, or the first so many."""
+        n_rows = self._n_rows if n_rows is None else n_rows
         if self.n_threads == 1:
-            return part(0, self._n_rows)
-        bounds = [self._n_rows * i // self.n_threads for i in range(self.n_threads + 1)]
+            return part(0, n_rows)
+        bounds = [n_rows * i // self.n_threads for i in range(self.n_threads + 1)]
         with self._controller.limit(limits=1), ThreadPoolExecutor(self.n_threads) as pool:
             parts = list(pool.map(part, bounds[:-1], bounds[1:]))
         return tuple(map(sum, zip(*parts, strict=True)))

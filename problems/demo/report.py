@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import json
 import os
 import platform
@@ -18,6 +15,7 @@ import numpy as np
 from problems.demo import correlation_report, training_report
 from problems.demo.experiment import Experiment
 from problems.demo.training import Comparison
+from problems.report_page import embedded, escaped, table_row
 from problems.training import peak_memory
 
 GENERATOR = "rankopt demo"
@@ -87,7 +85,7 @@ def _machine(environment: dict[str, Any]) -> str:
 
 def as_html(experiment: Experiment, comparison: Comparison, environment: dict[str, Any]) -> str:
     """Report as one self-contained page; every inserted text is escaped."""
-    inserted = {"generator": _escaped(GENERATOR), "machine": _escaped(_machine(environment))}
+    inserted = {"generator": escaped(GENERATOR), "machine": escaped(_machine(environment))}
     inserted |= _inserted(correlation_report, experiment) | _inserted(training_report, comparison)
     template = Template((files("problems.demo") / "report.html").read_text(encoding="utf-8"))
     return template.substitute(inserted)
@@ -97,22 +95,7 @@ def _inserted(part: Any, data: Any) -> dict[str, str]:
     """Markup of a part of the report by its place in the page."""
     texts, tables, figures = part.texts(data), part.tables(data), part.figures(data)
     return (
-        {name: _escaped(text) for name, text in texts.items()}
-        | {name: "\n".join(_row(cells) for cells in rows) for name, rows in tables.items()}
-        | {name: _embedded(figure) for name, figure in figures.items()}
+        {name: escaped(text) for name, text in texts.items()}
+        | {name: "\n".join(table_row(cells) for cells in rows) for name, rows in tables.items()}
+        | {name: embedded(figure) for name, figure in figures.items()}
     )
-
-
-def _escaped(value: Any) -> str:
-    return "–" if value is None else html.escape(str(value))
-
-
-def _row(cells: list[Any]) -> str:
-    return "<tr>" + "".join(f"<td>{_escaped(cell)}</td>" for cell in cells) + "</tr>"
-
-
-def _embedded(figure: Any) -> str:
-    """Figure as the source of an image element."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -120,7 +120,12 @@ def test_nan_in_any_storage_is_found_in_the_first_pass(bad, store):
 @pytest.mark.parametrize(
     ("data", "options", "error", "message"),
     [
-        ([[1.0]], {}, TypeError, "X must be a numpy array, a torch tensor or a scipy sparse matrix, got list"),
+        (
+            [[1.0]],
+            {},
+            TypeError,
+            "X must be a numpy array, a torch tensor, a scipy sparse matrix or a RowSource, got list",
+        ),
         (scipy.sparse.coo_array(X), {}, TypeError, r"X must be sparse by rows or columns \(CSR or CSC\), got coo"),
         (torch.asarray(X).to_sparse(), {}, TypeError, "X must be a dense torch tensor, got layout torch.sparse_coo"),
         (scipy.sparse.csr_array((0, 3)), {}, ValueError, r"X must be a matrix.*not empty, got shape \(0, 3\)"),

@@ -200,7 +200,7 @@ def test_page_is_self_contained_and_complete(results):
 
 
 def test_inserted_names_are_escaped(experiment, comparison, monkeypatch):
-    monkeypatch.setattr(report, "_embedded", lambda figure: "")
+    monkeypatch.setattr(report, "embedded", lambda figure: "")
     monkeypatch.setitem(correlation_report._LABELS, "sketched", "<script>alert(1)</script>")
     others = comparison.variants[:-1]
     last = comparison.variants[-1]._replace(name="<script>alert(2)</script>")
@@ -224,7 +224,7 @@ def finished_runs(monkeypatch, experiment, comparison, corpus):
     monkeypatch.setattr(demo, "run_experiment", lambda views, **options: experiment)
     monkeypatch.setattr(training, "standard_library", lambda: corpus)
     monkeypatch.setattr(training, "compare_optimizers", lambda corpus, **options: comparison)
-    monkeypatch.setattr(report, "_embedded", lambda figure: "")  # drawn by other tests
+    monkeypatch.setattr(report, "embedded", lambda figure: "")  # drawn by other tests
 
 
 def test_command_replaces_its_own_report(tmp_path, capsys, finished_runs):

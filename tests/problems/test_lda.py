@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits, load_wine
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
 
-from problems import LDA, LabelledData
+from problems import LDA, row_passes
 from problems.lda_solvers import choose_solver
 from rankopt.solvers.stopping import Status
 from tests.arrays import kind_of, to_float64
@@ -235,10 +235,10 @@ def test_too_few_steps_are_said(solver):
 @pytest.mark.parametrize("solver", [*SOLVERS, "auto"])
 def test_passes_are_counted(solver, monkeypatch):
     reads = []
-    take = LabelledData._take
-    monkeypatch.setattr(LabelledData, "_take", lambda self, rows: reads.append(rows) or take(self, rows))
+    take = row_passes.row_block
+    monkeypatch.setattr(row_passes, "row_block", lambda x, *bounds: reads.append(bounds) or take(x, *bounds))
     lda = fitted(solver=solver)
-    rows = sum(r.stop - r.start for r in reads)
+    rows = sum(stop - first for first, stop in reads)
     assert rows == lda.n_passes_ * len(X)
 
 

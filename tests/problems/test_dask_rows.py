@@ -1,0 +1,262 @@
+"""dask arrays and dataframes: the numbers of memory, also on a cluster of two processes, one of which is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import cloudpickle
+import numpy as np
+import pytest
+import scipy.sparse
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+distributed = pytest.importorskip("distributed")
+
+from problems import CCA, LDA, DaskRows, DataMatrix, PairedViews  # noqa: E402
+from problems.dask_rows import DaskPasses  # noqa: E402
+from tests.problems.classes import labelled_rows  # noqa: E402
+from tests.problems.views import correlated_views  # noqa: E402
+
+N = 1200
+X, Y = correlated_views(N, 6, 5)
+SOLVERS = ["direct", "cholesky-qr", "lobpcg", "riemannian"]
+
+
+def chunked(array, rows, columns=-1):
+    return da.from_array(array, chunks=(rows, columns))
+
+
+def of_parts(parts, *, known=True, dtype=float):
+    """Array of delayed parts, whose lengths dask is not told."""
+    arrays = [da.from_delayed(dask.delayed(part), (np.nan, X.shape[1]), dtype=dtype) for part in parts]
+    return da.concatenate(arrays, allow_unknown_chunksizes=True)
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_dask():
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_correlations_are_those_of_memory(solver):
+    expected = CCA(2, solver=solver, random_state=0).fit(X, Y)
+    # Chunks of columns are joined, and those of the second view follow the first.
+    found = CCA(2, solver=solver, random_state=0).fit(chunked(X, 350, 4), chunked(Y, 500))
+    np.testing.assert_allclose(found.correlations_, expected.correlations_, atol=1e-8)
+    assert found.n_passes_ == expected.n_passes_
+    scores = found.transform(chunked(X, 350, 4), chunked(Y, 500))
+    for actual, wanted in zip(scores, expected.transform(X, Y), strict=True):
+        assert actual.chunks[0] in ((350, 350, 350, 150), (500, 500, 200))  # scores stay in chunks, too
+        np.testing.assert_allclose(actual.compute(), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, np.random.default_rng(1).random(N)], ids=["plain", "weighted"])
+@pytest.mark.parametrize("scale", [False, True])
+def test_every_product_is_that_of_memory(scale, weights):
+    options = {"scale": scale, "sample_weight": weights, "reg": 0.1}
+    spread, memory = DataMatrix(chunked(X + 100, 350), **options), DataMatrix(X + 100, **options)
+    a, z = (np.random.default_rng(0).standard_normal((rows, 2)) for rows in (6, N))
+    for call in (lambda m: m @ a, lambda m: m.gram(), lambda m: m.diagonal(), lambda m: m.adjoint(z)):
+        np.testing.assert_allclose(call(spread), call(memory), atol=1e-11)
+    np.testing.assert_allclose(spread.transform(a).compute(), memory.transform(a), atol=1e-11)
+    assert spread.n_passes == memory.n_passes
+
+
+@pytest.mark.parametrize("solver", ["direct", "cholesky-qr", "block-pcg"])
+def test_discriminants_are_those_of_memory(solver):
+    x, y = labelled_rows(900, 7, 4, condition=20.0, offset=50.0, seed=3)
+    expected = LDA(random_state=0).fit(x, y)
+    found = LDA(solver=solver, random_state=0).fit(chunked(x, 250), da.from_array(y, chunks=400))
+    np.testing.assert_allclose(found.eigenvalues_, expected.eigenvalues_, rtol=1e-8)
+    np.testing.assert_allclose(abs(found.transform(chunked(x, 250)).compute()), abs(expected.transform(x)), atol=1e-4)
+
+
+def test_unknown_chunk_sizes_are_found():
+    x, y = chunked(X, 350), chunked(Y, 350)
+    kept = X[:, 0] > X[:, 0].mean()
+    found = CCA(2).fit(x[x[:, 0] > X[:, 0].mean()], y[x[:, 0] > X[:, 0].mean()])
+    np.testing.assert_allclose(found.correlations_, CCA(2).fit(X[kept], Y[kept]).correlations_, atol=1e-8)
+
+
+def test_empty_chunks_are_passed_over():
+    x = of_parts([X[:0], X[:700], X[700:700], X[700:]])
+    assert DaskRows(x).lengths == (0, 700, 0, 500)
+    found = CCA(2, solver="cholesky-qr", random_state=0).fit(x, chunked(Y, 400))
+    np.testing.assert_allclose(found.correlations_, CCA(2).fit(X, Y).correlations_, atol=1e-8)
+    np.testing.assert_allclose(DataMatrix(x).transform(np.eye(6)).compute(), X - X.mean(axis=0), atol=1e-12)
+
+
+def test_mixed_dtypes_become_the_one_that_is_announced():
+    whole = np.round(8 * X)
+    x = of_parts([whole[:100].astype(np.float32), whole[100:300].astype(int), whole[300:]])
+    np.testing.assert_allclose(DataMatrix(x).gram(), np.cov(whole.T, bias=True), atol=1e-10)
+    single = CCA(2).fit(chunked(X.astype(np.float32), 400), chunked(Y, 400))
+    assert single.correlations_.dtype == np.float32
+
+
+def test_sparse_chunks():
+    sparse = [scipy.sparse.csr_array(part * (part > 0)) for part in np.array_split(X, 3)]
+    x = da.concatenate(
+        [
+            da.from_delayed(dask.delayed(part), part.shape, dtype=float, meta=scipy.sparse.csr_array((0, 0)))
+            for part in sparse
+        ]
+    )
+    np.testing.assert_allclose(DataMatrix(x).gram(), np.cov((X * (X > 0)).T, bias=True), atol=1e-12)
+
+
+def test_dataframes():
+    pandas = pytest.importorskip("pandas")
+    frames = pytest.importorskip("dask.dataframe")
+    frame = frames.from_pandas(pandas.DataFrame(X, columns=list("abcdef")), npartitions=5)
+    found = CCA(2).fit(frame, chunked(Y, 350))
+    np.testing.assert_allclose(found.correlations_, CCA(2).fit(X, Y).correlations_, atol=1e-8)
+    with pytest.raises(TypeError, match=r"column 'f' of X must hold real numbers, got .*; choose columns"):
+        CCA(1).fit(frame.assign(f="text"), chunked(Y, 350))
+
+
+def test_nothing_of_the_size_of_the_data_is_shipped(monkeypatch):
+    sizes = []
+    whole = DaskPasses.sum
+
+    def measured(self, part, rows=None):
+        result = whole(self, part, rows)
+        sizes.append(len(cloudpickle.dumps((part, result))))
+        return result
+
+    monkeypatch.setattr(DaskPasses, "sum", measured)
+    for n in (N, 20 * N):
+        x, y = correlated_views(n, 6, 5)
+        for solver in SOLVERS:
+            CCA(2, solver=solver, random_state=0, max_iter=50).fit(chunked(x, n // 3), chunked(y, n // 3))
+    assert max(sizes) < 20_000 < N * 6 * 8
+
+
+def test_results_are_added_up_in_a_tree():
+    x = DaskRows(chunked(X, 10))  # 120 chunks
+    passes = DaskPasses([x])
+    assert passes.sum(lambda blocks: (sum(block.views[0].sum() for block in blocks),)) == pytest.approx((X.sum(),))
+
+
+# ---------------------------------------------------------------------------------------------------- broken chunks
+
+
+def test_nan_in_chunk_7_is_named():
+    x = X.copy()
+    x[777, 2] = np.nan
+    message = r"X contains NaN or infinity \(X, chunk 7, row 777\); clean or impute it first"
+    with pytest.raises(ValueError, match=message):
+        CCA(1).fit(chunked(x, 100), chunked(Y, 100))
+    with pytest.raises(ValueError, match=message):
+        LDA().fit(chunked(x, 100), np.arange(N) % 2)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (X[:100, :4], r"X, chunk 1 has shape \(100, 4\), where \(100, 6\) was announced"),
+        (np.full((100, 6), "x", dtype=object), "X, chunk 1 must hold real numbers: could not convert string to float"),
+    ],
+)
+def test_a_chunk_that_differs_is_named(part, message):
+    with pytest.raises(ValueError, match=message):
+        DataMatrix(of_parts([X[:200], part])).gram()
+
+
+def test_a_chunk_that_changes_between_passes_is_named():
+    lengths = iter([100, 100, 90])  # found, first pass, second pass
+    x = da.from_delayed(dask.delayed(lambda: X[: next(lengths)], pure=False)(), (np.nan, 6), dtype=float)
+    data = DataMatrix(x)
+    data.rows.sample = lambda: [X[:100]]
+    data.gram()
+    with pytest.raises(ValueError, match=r"X, chunk 0 has shape \(90, 6\), where \(100, 6\) was announced"):
+        data.gram()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: DaskRows(X), TypeError, "X must be a dask array or dataframe, got ndarray"),
+        (lambda: DaskRows(da.zeros((2, 2, 2))), ValueError, r"X must be a matrix .*got shape \(2, 2, 2\)"),
+        (
+            lambda: DaskRows(da.zeros((2, 2), dtype=complex)),
+            TypeError,
+            "X must hold real numbers, got dtype complex128",
+        ),
+        (lambda: DaskRows(da.zeros((0, 2))), ValueError, "X has no rows"),
+        (lambda: CCA(1).fit(chunked(X, 100), Y), TypeError, "cannot be read together with a ndarray; make it a dask"),
+        (
+            lambda: CCA(1).fit(chunked(X, 100), chunked(Y[1:], 100)),
+            ValueError,
+            "same number of rows, got 1200 and 1199",
+        ),
+        (lambda: PairedViews(X, chunked(Y, 100)), TypeError, "cannot be read together with a ndarray; make it a dask"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+# ------------------------------------------------------------------------------------------- a cluster of two processes
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "60s", "distributed.admin.log-format": ""}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.wait_for_workers(2, timeout=120)
+        yield client
+
+
+def part_that_kills(marker, first, stop):
+    """Rows of the first view; the process that makes the last ones is killed, once, when the marker is there."""
+    if stop == N and os.path.exists(marker):
+        os.remove(marker)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return correlated_views(N, 6, 5)[0][first:stop]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_worker_that_is_killed_within_a_pass_changes_nothing(client, tmp_path):
+    marker = tmp_path / "kill"
+    loads = [(str(marker), first, first + 200) for first in range(0, N, 200)]
+    x = da.concatenate([da.from_delayed(dask.delayed(part_that_kills)(*load), (200, 6), dtype=float) for load in loads])
+    with dask.config.set(scheduler=client):
+        data = PairedViews(x, chunked(Y, 200))
+        data.moments  # noqa: B018
+        a, b = np.eye(6)[:, :2], np.eye(5)[:, :2]
+        marker.touch()
+        found = data.products(a, b)
+    assert not marker.exists()  # a worker has met it, and died
+    for actual, wanted in zip(found, PairedViews(X, Y).products(a, b), strict=True):
+        np.testing.assert_allclose(actual, wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("solver", ["direct", "lobpcg"])
+def test_a_fit_on_a_cluster_is_that_of_memory(client, solver):
+    with dask.config.set(scheduler=client):
+        x, y = (client.persist(chunked(view, 300)) for view in (X, Y))
+        found = CCA(2, solver=solver, random_state=0).fit(x, y)
+        scores = found.transform(x).compute()
+    expected = CCA(2, solver=solver, random_state=0).fit(X, Y)
+    np.testing.assert_allclose(found.correlations_, expected.correlations_, atol=1e-8)
+    np.testing.assert_allclose(scores, expected.transform(X), atol=1e-6)
+
+
+def test_an_error_on_a_worker_is_that_of_the_client(client):
+    x = X.copy()
+    x[777, 2] = np.inf
+    with (
+        dask.config.set(scheduler=client),
+        pytest.raises(ValueError, match=r"X contains NaN or infinity \(X, chunk 7, row 777\)"),
+    ):
+        CCA(1).fit(chunked(x, 100), chunked(Y, 100))
