@@ -8,13 +8,14 @@ from typing import Any
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from manifolds.linalg import Array, is_array, is_torch_array, namespace
+from manifolds.linalg import Array, is_array, is_torch_array, namespace, require_same_kind
 from problems.canonical_pairs import signs_of
 from problems.cca_choice import choose_multiview_solver
 from problems.cca_parameters import check_parameters, generator_of
 from problems.cca_solvers import Request
 from problems.multiview_criteria import CRITERIA, MaxVar, MultiviewCriterion
 from problems.multiview_data import MultiviewData
+from problems.multiview_problem import blocks_between
 from problems.multiview_solvers import MULTIVIEW_SOLVERS, MultiviewSolution, MultiviewSolver
 from problems.row_blocks import as_data, density, empty_like, is_dask
 from problems.row_source import RowSource
@@ -204,18 +205,25 @@ class MultiviewCCA(BaseEstimator):
         Returns
         -------
         float
+
+        Notes
+        -----
+        Two passes over the views, whose scores are never formed.
         """
-        if any(view is None for view in views):
+        check_is_fitted(self)
+        matrices = self._as_views(views, self.means_)
+        if any(view is None for view in matrices):
             raise ValueError("views must hold all views for score, which correlates them")
-        scores = self.transform(views)
-        xp, m = namespace(scores[0]), len(scores)
-        centred = [part - xp.mean(part, axis=0) for part in scores]
-        sizes = [xp.sqrt(xp.sum(part * part, axis=0)) for part in centred]
-        unit = [part / xp.where(size > 0, size, xp.ones_like(size)) for part, size in zip(centred, sizes, strict=True)]
-        # The sum over pairs is that of the total minus the views' own.
-        total = sum(unit[1:], start=unit[0])
-        own = sum(float(xp.sum(part * part)) for part in unit)
-        return (float(xp.sum(total * total)) - own) / (m * (m - 1) * total.shape[1])
+        data = MultiviewData(matrices)
+        require_same_kind(data.like, self.means_[0], "views[0]", "the data of fit")
+        for i, (d, mean) in enumerate(zip(data.n_features, self.means_, strict=True)):
+            if d != mean.shape[0]:
+                raise ValueError(f"views[{i}] has {d} features, but CCA was fitted with {mean.shape[0]}")
+        blocks = blocks_between(self.rotations_, data.products(self.rotations_))
+        correlations = _correlations(_by_component(blocks, len(matrices)))
+        xp, m = namespace(correlations), len(matrices)
+        own = xp.sum(xp.linalg.diagonal(correlations))
+        return float(xp.sum(correlations) - own) / (m * (m - 1) * correlations.shape[0])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -226,20 +234,17 @@ class MultiviewCCA(BaseEstimator):
     def _set(self, solution: MultiviewSolution, data: MultiviewData) -> None:
         """Fitted attributes from the solution."""
         directions, m = solution.directions, len(solution.directions)
-        xp, p = namespace(directions[0]), directions[0].shape[1]
+        xp = namespace(directions[0])
         signs = signs_of(directions[0])
         self.weights_ = [part * signs for part in directions]
         self.means_ = [moments.mean for moments in data.moments]
         self.rotations_ = [w / moments.scale[:, None] for w, moments in zip(self.weights_, data.moments, strict=True)]
-        blocks = xp.reshape(solution.covariances, (m, p, m, p))
-        covariances = xp.stack([blocks[:, k, :, k] for k in range(p)])
+        covariances = _by_component(solution.covariances, m)
         variances = xp.linalg.diagonal(covariances)
         quotients = xp.sum(covariances, axis=(1, 2)) / xp.sum(variances, axis=1)
         self.correlations_ = (quotients - 1) / (m - 1)
         self.eigenvalues_ = quotients
-        deviations = xp.sqrt(variances)
-        deviations = xp.where(deviations > 0, deviations, xp.ones_like(deviations))
-        self.pairwise_correlations_ = covariances / (deviations[:, :, None] * deviations[:, None, :])
+        self.pairwise_correlations_ = _correlations(covariances)
         self.n_passes_, self.n_iter_ = data.n_passes, max(1, solution.n_iter)
         self.condition_number_, self.sketch_size_ = solution.condition, solution.sketch_size
         self.status_ = solution.status
@@ -288,3 +293,18 @@ class MultiviewCCA(BaseEstimator):
         check_parameters(self, data.n_samples, min(data.n_samples, most), tuple(MULTIVIEW_SOLVERS), MultiviewSolver)
         assert isinstance(known, MultiviewSolver)
         return known
+
+
+def _by_component(blocks: Array, m: int) -> Array:
+    """Covariances of the scores of m views for each component, shape (p, m, m), from those of all scores."""
+    xp, p = namespace(blocks), blocks.shape[0] // m
+    split = xp.reshape(blocks, (m, p, m, p))
+    return xp.stack([split[:, k, :, k] for k in range(p)])
+
+
+def _correlations(covariances: Array) -> Array:
+    """Correlation matrices of covariances; zeros for what does not vary."""
+    xp = namespace(covariances)
+    deviations = xp.sqrt(xp.clip(xp.linalg.diagonal(covariances), 0.0, None))
+    inverse = xp.where(deviations > 0, 1 / xp.where(deviations > 0, deviations, xp.ones_like(deviations)), 0.0)
+    return covariances * inverse[:, :, None] * inverse[:, None, :]
