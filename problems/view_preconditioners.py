@@ -143,8 +143,8 @@ def _require_full_rank(metrics: tuple[Any, ...], rounding: float, views: list[Da
 
 def _rank_deficient(name: str) -> ValueError:
     return ValueError(
-        f"{name} is numerically rank deficient; add a ridge (reg > 0) or use solver='direct' or 'cholesky-qr', which "
-        "truncate"
+        f"{name} is numerically rank deficient; add a ridge (reg > 0) or use a solver that truncates it: 'direct', or "
+        "'cholesky-qr' for two views"
     )
 
 
