@@ -155,6 +155,9 @@ def _analyse(
     except KeyboardInterrupt:
         again = shlex.join(["rankopt", command, "--output", str(folder.path), "--resume"])
         return _refuse(f"stopped after pass {journal.n_known}; go on with: {again}", code=1)
+    except (ValueError, TypeError):
+        folder.forget()  # the same data and settings would fail again
+        raise
     print(_table(command, summary))
     print(f"files         {', '.join(str(folder.path / name) for name in folder.names)}")
     return 0
@@ -233,7 +236,8 @@ def _table(command: str, summary: dict[str, Any]) -> str:
     name = "correlations" if command == "cca" else "eigenvalues"
     lines = [
         f"{name:13s} {', '.join(f'{value:.6g}' for value in values)}",
-        f"solver        {summary['solver']}, {summary['passes']} passes over {summary['n_samples']:,} rows, "
+        f"solver        {summary['solver']}, {summary['passes']} {'pass' if summary['passes'] == 1 else 'passes'} "
+        f"over {summary['n_samples']:,} rows, "
         f"{summary['seconds']:.1f} s",
     ]
     if command == "lda":

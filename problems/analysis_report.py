@@ -213,6 +213,7 @@ def _draw_pair(cca: CCA, x: np.ndarray, y: np.ndarray, ax: Any) -> None:
 def _draw_scree(lda: LDA, ax: Any) -> None:
     values = lda.eigenvalues_
     ax.plot(np.arange(1, len(values) + 1), values, "o-")
+    ax.set_xticks(np.arange(1, len(values) + 1, max(1, len(values) // 8)))
     ax.set_xlabel("direction")
     ax.set_ylabel("eigenvalue")
     ax.set_ylim(bottom=0)

@@ -74,6 +74,10 @@ class AnalysisFolder:
             )
         return settings, PassJournal(self.passes)
 
+    def forget(self) -> None:
+        """Delete the passes that are kept."""
+        shutil.rmtree(self.passes, ignore_errors=True)
+
     @contextmanager
     def results(self) -> Iterator[Path]:
         """A folder to write the results to, which take their places together when all are written."""
@@ -85,7 +89,7 @@ class AnalysisFolder:
                 os.replace(self._staged / name, self.path / name)
         finally:
             shutil.rmtree(self._staged, ignore_errors=True)
-        shutil.rmtree(self.passes, ignore_errors=True)
+        self.forget()
 
 
 def file_states(settings: Mapping[str, Any]) -> dict[str, list[int]]:
