@@ -1,5 +1,7 @@
 """Shared geometry core: manifolds, metrics and preconditioners, sketching, subspace tracking, numerical checks."""
 
+from manifolds.adapters.geoopt_adapters import from_geoopt, to_geoopt
+from manifolds.adapters.pymanopt_adapters import from_pymanopt, to_pymanopt
 from manifolds.checks import check_gradient, check_hessian, check_manifold, check_retraction
 from manifolds.euclidean import Euclidean
 from manifolds.extreme_eigenvalues import ExtremeEigenvalues, extreme_eigenvalues
@@ -108,6 +110,10 @@ __all__ = [
     "check_manifold",
     "check_retraction",
     "extreme_eigenvalues",
+    "from_geoopt",
+    "from_pymanopt",
     "gram_preconditioner",
     "randomized_nystrom",
+    "to_geoopt",
+    "to_pymanopt",
 ]

@@ -77,6 +77,13 @@ class LocalGeometry(ABC):
     def riemannian_hessian(self, euclidean_gradient: Point, euclidean_hessian: Point, tangent_vector: Point) -> Point:
         """Riemannian Hessian along v, from the Euclidean gradient and the Euclidean Hessian product along v."""
 
+    def derivative(self, euclidean_gradient: Point, tangent_vector: Point) -> Array:
+        """Directional derivative Df(x)[v], of the batch's shape, from the Euclidean gradient.
+
+        The sum of the products of all entries, as here, where tangent vectors are velocities of a point's arrays.
+        """
+        return self.manifold.euclidean_inner_product(euclidean_gradient, tangent_vector)
+
     @abstractmethod
     def retraction_curve(self, tangent_vector: Point) -> RetractionCurve:
         """Curve t -> R_x(t v) of the manifold's retraction."""
@@ -165,6 +172,14 @@ class Manifold(ABC):
     def typical_dist(self) -> float:
         """Scale of the manifold: a distance that a step should not much exceed."""
         return float(np.sqrt(self.dim))
+
+    @property
+    def has_hessian(self) -> bool:
+        """Whether the local geometry makes Riemannian Hessian products of Euclidean ones.
+
+        Where it does not, methods of second order take differences of Riemannian gradients.
+        """
+        return True
 
     @abstractmethod
     def at(self, point: Point) -> Any:

@@ -68,6 +68,10 @@ class Product(Manifold):
     def typical_dist(self) -> float:
         return sum(factor.typical_dist**2 for factor in self.factors.values()) ** 0.5
 
+    @property
+    def has_hessian(self) -> bool:
+        return all(factor.has_hessian for factor in self.factors.values())
+
     def at(self, point: Point) -> ProductGeometry:
         return ProductGeometry(self, self._each(lambda factor, x: factor.at(x), point))
 
@@ -145,6 +149,10 @@ class ProductGeometry(LocalGeometry):
             euclidean_hessian,
             tangent_vector,
         )
+
+    def derivative(self, euclidean_gradient: Point, tangent_vector: Point) -> Array:
+        """Sum of the factors' directional derivatives."""
+        return sum(self._each(lambda geometry, e, v: geometry.derivative(e, v), euclidean_gradient, tangent_vector))
 
     def retraction_curve(self, tangent_vector: Point) -> ProductCurve:
         curves = self._each(lambda geometry, v: geometry.retraction_curve(v), tangent_vector)

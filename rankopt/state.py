@@ -139,7 +139,7 @@ class ObjectiveProblem(Problem):
 
     def __init__(self, objective: Objective, manifold: Manifold) -> None:
         self.objective, self.manifold = objective, manifold
-        self.has_hessian = objective.has_hessian
+        self.has_hessian = objective.has_hessian and (objective.riemannian or manifold.has_hessian)
 
     def counts(self) -> dict[str, int]:
         return {"nfev": self.objective.nfev, "ngev": self.objective.ngev, "nhev": self.objective.nhev}
@@ -176,7 +176,7 @@ class ObjectiveState(State):
     def derivative(self, tangent_vector: Point) -> float:
         if self.problem.objective.riemannian:
             return float(self.geometry.inner_product(self.gradient, tangent_vector))
-        return float(self.problem.manifold.euclidean_inner_product(self.evaluation.gradient, tangent_vector))
+        return float(self.geometry.derivative(self.evaluation.gradient, tangent_vector))
 
     def hessian_product(self, tangent_vector: Point) -> Point:
         """Riemannian Hessian product along a tangent vector."""
@@ -186,7 +186,7 @@ class ObjectiveState(State):
         return self.geometry.riemannian_hessian(self.evaluation.gradient, product, tangent_vector)
 
     def hessian_covector(self, tangent_vector: Point) -> Point:
-        """Covector of the Hessian product; a difference of gradients where the objective has no Hessian product."""
+        """Covector of the Hessian product; a difference of gradients where objective or manifold has no Hessian."""
         if not self.problem.has_hessian:
             return self._differenced_hessian_covector(tangent_vector)
         if self.problem.objective.riemannian:
