@@ -26,7 +26,7 @@ def from_geoopt(manifold: Any, *shape: int, dim: int | None = None) -> Manifold:
     Returns
     -------
     Manifold
-        ``has_hessian`` is false: geoopt converts no Hessians, and trust regions take differences of gradients.
+        Its ``has_hessian`` is false: geoopt converts no Hessians, and trust regions take differences of gradients.
 
     Raises
     ------

@@ -45,7 +45,7 @@ def wrapped(manifold: Any, shape: Sequence[int], dim: int | None) -> Manifold:
     if isinstance(base, geoopt.CanonicalStiefel):
         if len(shape) != 2 or scale != 1.0:
             raise ValueError("CanonicalStiefel must have shape (n, p) and no scale; use a Product of such for several")
-        return Stiefel(shape[0], shape[1], "canonical", Cayley())
+        return CanonicalFrames(shape[0], shape[1], "canonical", Cayley())
     return GeooptManifold(base, shape, scale, _dimension(base, shape) if dim is None else dim)
 
 
@@ -94,6 +94,14 @@ def _dimension(manifold: Any, shape: Sequence[int]) -> int:
     if isinstance(manifold, ManifoldForGeoopt):
         return copies * manifold.manifold.dim
     raise ValueError(f"dim must be given: the dimension of {type(manifold).__name__} is not known")
+
+
+class CanonicalFrames(Stiefel):
+    """Stiefel manifold with the canonical metric, whose points are torch tensors like those of geoopt's."""
+
+    def own_array(self) -> Array:
+        """Float64 on the CPU."""
+        return torch.empty(0, dtype=torch.float64)
 
 
 class GeooptManifold(ArrayManifold):
