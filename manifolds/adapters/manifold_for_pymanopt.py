@@ -86,17 +86,17 @@ class ManifoldForPymanopt(LibraryManifold):
         return self.manifold.exp(point, tangent_vector)
 
     def log(self, point_a: Array, point_b: Array) -> Array:
-        """Logarithm, or the projection of the chord b - a where it is not known in closed form."""
+        """Logarithm, or the projection of the chord b - a where it is not known, in closed form or so far away."""
         try:
             return self.manifold.log(point_a, point_b)
-        except NotImplementedError:
+        except (NotImplementedError, ValueError):
             return self.manifold.projection(point_a, point_b - point_a)
 
     def dist(self, point_a: Array, point_b: Array) -> float:
-        """Distance, or the length of the chord b - a in the metric at a where it is not known in closed form."""
+        """Distance, or the length of the chord b - a in the metric at a where it is not known."""
         try:
             return float(self.manifold.dist(point_a, point_b))
-        except NotImplementedError:
+        except (NotImplementedError, ValueError):
             return float(self.manifold.norm(point_a, point_b - point_a))
 
     def pair_mean(self, point_a: Array, point_b: Array) -> Array:

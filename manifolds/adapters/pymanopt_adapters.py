@@ -69,9 +69,9 @@ def to_pymanopt(manifold: Manifold, rng: Seed = None) -> Any:
     Returns
     -------
     pymanopt.manifolds.manifold.Manifold
-        With all of its methods. Where no logarithm is known in closed form, ``log`` and ``dist`` are those of a chord:
-        the projection of b - a, and its norm before the projection; then ``exp`` is left out, and pymanopt takes the
-        retraction instead.
+        With all of its methods. Where no logarithm is known in closed form, or a point is too far away for it, ``log``
+        is the projection of the chord b - a and ``dist`` the chord's length. Without an exponential map ``exp`` raises
+        NotImplementedError, and pymanopt takes the retraction instead.
 
     Raises
     ------
