@@ -189,7 +189,7 @@ def check_retraction(
         retraction = manifold.second_order_retraction if order == 2 else manifold.retraction
 
     def errors(v: Point) -> np.ndarray:
-        bend = geometry.geodesic_acceleration(v)
+        bend = geometry.geodesic_acceleration(v) if order == 2 else manifold.zero_vector(x)
         return np.array([_size(manifold, tangential(t, v, bend)) for t in steps])
 
     def tangential(t: float, v: Point, bend: Point) -> Point:

@@ -20,6 +20,9 @@ from manifolds.product import Product
 from manifolds.retractions import Cayley
 from manifolds.stiefel import Stiefel
 
+_CONSTANT_METRIC = (geoopt.Euclidean, geoopt.Sphere, geoopt.EuclideanStiefel, geoopt.Lorentz)
+"""Manifolds with the metric of a surrounding space that does not depend on the point."""
+
 
 def wrapped(manifold: Any, shape: Sequence[int], dim: int | None) -> Manifold:
     """Manifold of ours around one of geoopt's."""
@@ -41,7 +44,6 @@ def wrapped(manifold: Any, shape: Sequence[int], dim: int | None) -> Manifold:
     if isinstance(base, siegel.siegel.SiegelManifold):
         raise TypeError(f"points of {type(base).__name__} are complex; only manifolds of real tensors can be wrapped")
     _require_shape(base, shape)
-    base = _with_constants(base)
     if isinstance(base, geoopt.CanonicalStiefel):
         if len(shape) != 2 or scale != 1.0:
             raise ValueError("CanonicalStiefel must have shape (n, p) and no scale; use a Product of such for several")
@@ -55,14 +57,6 @@ def _unscaled(manifold: Any) -> tuple[Any, float]:
     while isinstance(manifold, geoopt.Scaled):
         manifold, scale = manifold.base, scale * float(manifold.scale)
     return manifold, scale
-
-
-def _with_constants(manifold: Any) -> Any:
-    """Copy whose curvature is a constant in float64: as a number it takes part in every dtype, but is rounded once."""
-    copy = deepcopy(manifold).requires_grad_(False)
-    for curvature in copy.parameters():
-        curvature.data = curvature.data.double()
-    return copy
 
 
 def _require_shape(manifold: Any, shape: Sequence[int]) -> None:
@@ -120,6 +114,8 @@ class GeooptManifold(ArrayManifold):
     def __init__(self, library_manifold: Any, shape: Sequence[int], scale: float, dim: int) -> None:
         super().__init__(shape)
         self.library_manifold, self.scale, self._dim = library_manifold, scale, dim
+        constant = deepcopy(library_manifold).requires_grad_(False)
+        self._copies = {dtype: deepcopy(constant).to(dtype) for dtype in (torch.float32, torch.float64)}
 
     def __repr__(self) -> str:
         return f"from_geoopt({self.library_manifold.name}, {', '.join(map(str, self.shape))})"
@@ -142,21 +138,31 @@ class GeooptManifold(ArrayManifold):
         super().require_shape(array, name)
         if not isinstance(array, torch.Tensor):
             raise TypeError(f"{name} must be a torch tensor, with which geoopt computes, got {type(array).__name__}")
+        self.require_dtype(array, name)
+
+    def require_dtype(self, array: Array, name: str) -> None:
+        """Raise an error unless geoopt's formulas are accurate enough in the array's dtype."""
+        if array.dtype not in self._copies:
+            raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
+
+    def in_kind_of(self, point: Array) -> Any:
+        """The library's manifold with its curvature and matrices as constants of the point's dtype."""
+        return self._copies[point.dtype]
 
     def own_array(self) -> Array:
-        """Kind of the library's own matrices, else float64: its curvatures take part in every dtype."""
-        own = (b for b in self.library_manifold.buffers() if b.ndim)
-        return next((b.new_empty(0) for b in own), torch.empty(0, dtype=torch.float64))
+        """Float64 on the device of the library's manifold."""
+        return torch.empty(0, dtype=torch.float64, device=self.library_manifold.device)
 
     def random_point(self, rng: Seed = None, like: Array | None = None, *, batch: Sequence[int] = ()) -> Array:
         """Random point of geoopt's, whose global generator is lent a seed, projected in the dtype of ``like``."""
         like = self.own_array() if like is None else like
         if not isinstance(like, torch.Tensor):
             raise TypeError(f"like must be a torch tensor, with which geoopt computes, got {type(like).__name__}")
-        manifold, shape = self.library_manifold, (*batch, *self.shape)
-        with torch_seed(rng), torch.no_grad():
-            # geoopt takes no dtype but that of its curvature; Lorentz has its generator under this name only.
-            draw = getattr(manifold, "random_normal", manifold.random)(*shape)
+        self.require_dtype(like, "like")
+        manifold = self.in_kind_of(like)
+        with torch_seed(rng, like.device), torch.no_grad():
+            # Lorentz has its generator under this name only. What has a curvature takes no dtype but that one.
+            draw = getattr(manifold, "random_normal", manifold.random)(*batch, *self.shape)
             return manifold.projx(draw.as_subclass(torch.Tensor).to(dtype=like.dtype, device=like.device))
 
     def nearest_point(self, point: Array) -> Array:
@@ -165,12 +171,8 @@ class GeooptManifold(ArrayManifold):
 
     def check_point(self, point: Array) -> str | None:
         problem = self._check_array(point, "the point")
-        reason = None if problem else self._like(point).check_point_on_manifold(point, explain=True)[1]
+        reason = None if problem else self.in_kind_of(point).check_point_on_manifold(point, explain=True)[1]
         return f"the point is off the manifold: {reason}" if reason else problem
-
-    def _like(self, point: Array) -> Any:
-        """The library's manifold with a curvature of the point's dtype, on which some of its checks insist."""
-        return deepcopy(self.library_manifold).to(dtype=point.dtype)
 
     def _point_residual(self, point: Array) -> Array:
         return point - self.nearest_point(point)
@@ -219,6 +221,8 @@ class GeooptGeometry(LocalGeometry):
         return LibraryCurve(self, tangent_vector, self.second_order_retraction)
 
     def geodesic_acceleration(self, tangent_vector: Array) -> Array:
+        if isinstance(self._library, _CONSTANT_METRIC):
+            return super().geodesic_acceleration(tangent_vector)
         return acceleration(self, tangent_vector, self.second_order_retraction)
 
     def log(self, other: Array) -> Array:
@@ -239,7 +243,7 @@ class GeooptGeometry(LocalGeometry):
 
     @property
     def _library(self) -> Any:
-        return self.manifold.library_manifold
+        return self.manifold.in_kind_of(self.point)
 
     def _sum(self, values: Array) -> Array:
         """Sum over the axes of a point, of which those of geoopt's points have length one.

@@ -107,11 +107,11 @@ class ManifoldForGeoopt(geoopt.Manifold):
         return False, f"{name} must have shape {own} after any batch dimensions, got {tuple(shape)}"
 
     def _check_point_on_manifold(self, x: Array, *, atol: float = 1e-5, rtol: float = 1e-5) -> tuple[bool, str | None]:
-        reason = self.manifold.check_point(x)
+        reason = self.manifold.check_point(x.detach())
         return reason is None, reason
 
     def _check_vector_on_tangent(
         self, x: Array, u: Array, *, atol: float = 1e-5, rtol: float = 1e-5
     ) -> tuple[bool, str | None]:
-        reason = self.manifold.check_tangent(x, u)
+        reason = self.manifold.check_tangent(x.detach(), u.detach())
         return reason is None, reason
