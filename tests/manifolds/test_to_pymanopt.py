@@ -11,15 +11,18 @@ from pymanopt.tools import diagnostics
 from scipy.linalg import eigh
 
 from manifolds import (
+    QR,
     Euclidean,
     GeneralizedStiefel,
     Grassmann,
     Oblique,
+    Polar,
     Product,
     Rotations,
     Sphere,
     Stiefel,
     SymmetricPositiveDefinite,
+    from_pymanopt,
     to_pymanopt,
 )
 from manifolds.adapters.lent_seeds import numpy_seed
@@ -247,3 +250,42 @@ def test_their_check_of_the_retraction(name, their_checks, capsys):
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+COUNTERPARTS = [
+    (Euclidean(3, 2), pymanopt.manifolds.Euclidean(3, 2)),
+    (Sphere(3, 2), pymanopt.manifolds.Sphere(3, 2)),
+    (Oblique(4, 3), pymanopt.manifolds.Oblique(4, 3)),
+    (Stiefel(5, 2, retraction=QR()), pymanopt.manifolds.Stiefel(5, 2)),
+    (Stiefel(5, 2, retraction=Polar()), pymanopt.manifolds.Stiefel(5, 2, retraction="polar")),
+    (Grassmann(5, 2, Polar()), pymanopt.manifolds.Grassmann(5, 2)),
+    (SymmetricPositiveDefinite(3), pymanopt.manifolds.SymmetricPositiveDefinite(3)),
+    (Rotations(3, QR()), from_pymanopt(pymanopt.manifolds.SpecialOrthogonalGroup(3))),
+    (Rotations(3, Polar()), from_pymanopt(pymanopt.manifolds.SpecialOrthogonalGroup(3, retraction="polar"))),
+]
+"""Manifolds that both have; those with vectors of another form in ours, through the adapter."""
+
+
+@pytest.mark.parametrize(("native", "theirs"), COUNTERPARTS, ids=[str(native) for native, _ in COUNTERPARTS])
+def test_equal_to_their_counterpart(native, theirs):
+    ours = to_pymanopt(native, rng=0)
+    x = ours.random_point()
+    e, h = np.random.default_rng(1).standard_normal((2, *native.shape))
+    v, w = ours.projection(x, e), ours.projection(x, h)
+    assert ours.dim == theirs.dim
+    for method, arguments in {
+        "projection": (e,),
+        "inner_product": (v, w),
+        "norm": (v,),
+        "euclidean_to_riemannian_gradient": (e,),
+        "euclidean_to_riemannian_hessian": (e, h, v),
+        "retraction": (0.1 * v,),
+    }.items():
+        expected = getattr(theirs, method)(x, *arguments)
+        np.testing.assert_allclose(getattr(ours, method)(x, *arguments), expected, atol=1e-12, err_msg=method)
+    y, z = ours.exp(x, 0.1 * v), theirs.exp(x, 0.1 * v)
+    spans = isinstance(native, Grassmann)
+    np.testing.assert_allclose(y @ y.T if spans else y, z @ z.T if spans else z, atol=1e-12)
+    if not isinstance(native, Stiefel):  # pymanopt has no logarithm there
+        assert ours.dist(x, y) == pytest.approx(theirs.dist(x, y), abs=1e-7)
+        np.testing.assert_allclose(ours.log(x, y), theirs.log(x, y), atol=1e-7)

@@ -7,7 +7,7 @@ import torch
 from pymanopt import manifolds as pymanopt_manifolds
 
 from manifolds import Product, Sphere, from_geoopt, from_pymanopt
-from rankopt import ConjugateGradient, TrustRegion, minimize, minimize_batch
+from rankopt import ConjugateGradient, QuadraticObjective, TrustRegion, minimize, minimize_batch
 from tests.arrays import flat
 from tests.manifolds.library_manifolds import (
     GEOOPT,
@@ -135,6 +135,17 @@ def test_theirs_and_ours_in_one_product():
     )
     assert result.success
     np.testing.assert_allclose(flat(result.x), flat(goal), atol=1e-5)
+
+
+def test_quadratic_objectives_run_there_too():
+    a = np.diag([1.0, 2.0, 3.0, 4.0, 6.0])
+    theirs = from_pymanopt(pymanopt_manifolds.Sphere(5))
+    result = minimize(QuadraticObjective(a), theirs, rng=0)
+    assert result.fun == pytest.approx(0.5, abs=1e-9)
+    by_torch = minimize(
+        QuadraticObjective(torch.tensor(a)), from_geoopt(geoopt.Sphere(), 5), method="trust-region", rng=0
+    )
+    assert by_torch.fun == pytest.approx(0.5, abs=1e-9)
 
 
 def test_karcher_mean_on_the_hyperboloid():
