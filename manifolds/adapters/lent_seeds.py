@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from manifolds.linalg import Seed, as_generator
+from manifolds.linalg import Array, Seed, as_generator
 
 
 @contextmanager
@@ -20,6 +20,16 @@ def numpy_seed(rng: Seed) -> Iterator[None]:
         yield
     finally:
         np.random.set_state(state)  # noqa: NPY002
+
+
+def pymanopt_point(manifold: Any, rng: Seed, like: Array | None = None, batch: Sequence[int] = ()) -> Any:
+    """Random point of a manifold of pymanopt, which draws from numpy's global generator."""
+    if tuple(batch):
+        raise ValueError(f"batch must be empty: pymanopt takes one point at a time, got {tuple(batch)}")
+    if like is not None and not (isinstance(like, np.ndarray) and like.dtype == np.float64):
+        raise TypeError("like must be a float64 numpy array, with which pymanopt computes")
+    with numpy_seed(rng):
+        return manifold.random_point()
 
 
 @contextmanager

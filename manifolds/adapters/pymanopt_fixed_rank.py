@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from manifolds.adapters.lent_seeds import numpy_seed
+from manifolds.adapters.lent_seeds import pymanopt_point
 from manifolds.adapters.library_curve import LibraryCurve
 from manifolds.linalg import Array, Seed, as_generator, machine_epsilon
 from manifolds.manifold import LocalGeometry, Manifold, Point, RetractionCurve
@@ -26,8 +26,7 @@ class PymanoptFixedRank(Manifold):
 
     def __init__(self, library_manifold: Any) -> None:
         self.library_manifold = library_manifold
-        with numpy_seed(0):
-            point = library_manifold.random_point()
+        point = pymanopt_point(library_manifold, rng=0)
         self.shapes = tuple(part.shape for part in point)
         self.point_type, self.vector_type = type(point), type(library_manifold.zero_vector(point))
 
@@ -49,12 +48,7 @@ class PymanoptFixedRank(Manifold):
         return PymanoptFixedRankGeometry(self, self.point_type._make(point))
 
     def random_point(self, rng: Seed = None, like: Array | None = None, *, batch: Sequence[int] = ()) -> Point:
-        if tuple(batch):
-            raise ValueError(f"batch must be empty: pymanopt takes one point at a time, got {tuple(batch)}")
-        if like is not None and not (isinstance(like, np.ndarray) and like.dtype == np.float64):
-            raise TypeError("like must be a float64 numpy array, with which pymanopt computes")
-        with numpy_seed(rng):
-            return self.library_manifold.random_point()
+        return pymanopt_point(self.library_manifold, rng, like, batch)
 
     def standard_normal(self, rng: Seed, like: Point) -> Point:
         """Random factors (Up, M, Vp), which need not be tangent."""

@@ -10,7 +10,7 @@ from pymanopt import manifolds as library
 from pymanopt.manifolds.manifold import Manifold as LibraryManifold
 from pymanopt.manifolds.manifold import RetrAsExpMixin, RiemannianSubmanifold
 
-from manifolds.adapters.lent_seeds import numpy_seed
+from manifolds.adapters.lent_seeds import pymanopt_point
 from manifolds.adapters.library_curve import LibraryCurve, acceleration
 from manifolds.adapters.manifold_for_pymanopt import ManifoldForPymanopt
 from manifolds.adapters.pymanopt_fixed_rank import PymanoptFixedRank
@@ -43,8 +43,7 @@ def wrapped(manifold: Any) -> Manifold:
         return PymanoptFixedRank(manifold)
     if isinstance(manifold, library.Elliptope) and not isinstance(manifold, HorizontalElliptope):
         manifold = HorizontalElliptope(manifold._n, manifold._k)
-    with numpy_seed(0):
-        point = manifold.random_point()
+    point = pymanopt_point(manifold, rng=0)
     if not isinstance(point, np.ndarray):
         raise TypeError(
             f"points of {type(manifold).__name__} are {type(point).__name__}; only manifolds of arrays, "
@@ -133,12 +132,7 @@ class PymanoptManifold(ArrayManifold):
 
     def random_point(self, rng: Seed = None, like: Array | None = None, *, batch: Sequence[int] = ()) -> Array:
         """Random point of pymanopt's, whose global generator is lent a seed; no batches."""
-        if tuple(batch):
-            raise ValueError(f"batch must be empty: pymanopt takes one point at a time, got {tuple(batch)}")
-        if like is not None and not (isinstance(like, np.ndarray) and like.dtype == np.float64):
-            raise TypeError("like must be a float64 numpy array, with which pymanopt computes")
-        with numpy_seed(rng):
-            return np.asarray(self.library_manifold.random_point())
+        return np.asarray(pymanopt_point(self.library_manifold, rng, like, batch))
 
     def random_tangent_vector(self, point: Array, rng: Seed = None) -> Array:
         """Projection of a random ambient vector, of unit norm: pymanopt's gradients need not be those of all costs."""
