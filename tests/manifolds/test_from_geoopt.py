@@ -320,3 +320,13 @@ def test_without_geoopt_the_error_says_what_to_install(monkeypatch):
     for adapter in (from_geoopt, to_geoopt):
         with pytest.raises(ImportError, match=rf"{adapter.__name__} needs geoopt: pip install 'rankopt\[geoopt\]'"):
             adapter(Sphere(3))
+
+
+def test_transport_on_the_hyperboloid_over_tiny_distances():
+    """As differences of gradients take it; geoopt's own divides by a distance that is rounding there."""
+    ours = from_geoopt(geoopt.Lorentz(), 4)
+    x = ours.random_point(0)
+    u, v = ours.random_tangent_vector(x, 1), ours.random_tangent_vector(x, 2)
+    for length in (1e-9, 1e-7, 1e-5):
+        y = ours.retraction(x, length * u)
+        torch.testing.assert_close(ours.transport(x, y, v), v, rtol=0, atol=10 * length + 1e-7)

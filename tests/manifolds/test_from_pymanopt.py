@@ -322,3 +322,12 @@ def test_without_pymanopt_the_error_says_what_to_install(monkeypatch):
 
 def test_the_version_these_tests_were_written_for():
     assert pymanopt.__version__.startswith("2.2")
+
+
+def test_velocities_stay_true_where_the_metric_blows_up():
+    """Geodesics have constant speed, also a millionth from the boundary of the ball."""
+    ours = from_pymanopt(pymanopt_manifolds.PoincareBall(3))
+    x = np.array([1 - 1e-6, 0.0, 0.0])
+    curve = ours.at(x).geodesic(ours.random_tangent_vector(x, 0))
+    for t in (0.0, 0.5, 2.0):
+        assert ours.norm(curve.point(t), curve.velocity(t)) == pytest.approx(1, abs=1e-4)

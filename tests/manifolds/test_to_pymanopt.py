@@ -105,6 +105,20 @@ def test_random_starts_come_from_the_seed():
     assert first.norm(x, v) == pytest.approx(1.0)
 
 
+def test_chords_stand_in_for_logarithms_that_there_are_none_of():
+    stiefel, generalized = Stiefel(6, 3), SMALL["generalized"]
+    for manifold in (stiefel, generalized):
+        theirs, x = to_pymanopt(manifold), manifold.random_point(0)
+        with pytest.raises((ValueError, NotImplementedError)):
+            manifold.log(x, -x)
+        np.testing.assert_allclose(theirs.log(x, -x), manifold.projection(x, -2 * x), atol=1e-13)
+        assert theirs.dist(x, -x) == pytest.approx(2 * manifold.norm(x, x))
+        y = near(manifold, x, 0.1)
+        middle = theirs.pair_mean(x, y)
+        assert manifold.check_point(middle) is None
+        assert theirs.dist(middle, x) == pytest.approx(theirs.dist(middle, y), rel=0.05)
+
+
 def test_the_generalized_eigenproblem_by_a_trust_region_of_theirs():
     a, b = spd(7, 100.0, seed=0), spd(7, 30.0, seed=1)
     manifold = to_pymanopt(GeneralizedStiefel(b, 2, spd(7, 30.0, seed=2)), rng=0)
