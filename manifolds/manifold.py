@@ -229,14 +229,15 @@ class Manifold(ABC):
     def random_tangent_vector(self, point: Point, rng: Seed = None) -> Point:
         """Random tangent vector of unit norm: the normalised gradient of a random linear function.
 
-        The norm is read off as tr(g^T z) = <g, g>_x, so no product with the metric itself is needed.
+        The norm is read off as Df(x)[g] = <g, g>_x, so no product with the metric itself is needed.
         """
         if self.dim == 0:
             raise ValueError(f"{self} has dimension 0, so it has no tangent vector of unit norm")
         # A stream of its own: with the seed of the point, z would be the draw that the point was made from.
         z = self.standard_normal(as_generator(rng, stream=(1,)), point)
-        gradient = self.at(point).riemannian_gradient(z)
-        scale = self.euclidean_inner_product(gradient, z) ** -0.5
+        geometry = self.at(point)
+        gradient = geometry.riemannian_gradient(z)
+        scale = geometry.derivative(z, gradient) ** -0.5
         return self.linear_combination(scale, gradient, 0.0, gradient)
 
     def inner_product(self, point: Point, u: Point, v: Point) -> Array:

@@ -212,7 +212,7 @@ class GeooptGeometry(LocalGeometry):
         return self._library.expmap(self.point, tangent_vector)
 
     def transport_from(self, origin: LocalGeometry, tangent_vector: Array) -> Array:
-        """Transport of geoopt; on Lorentz the projection, since that divides by a distance that rounding swamps."""
+        """Transport of geoopt; on Lorentz the projection, since that moves nothing by distances below about 1e-6."""
         if isinstance(self._library, geoopt.Lorentz):
             return self.projection(tangent_vector)
         return self._library.transp(origin.point, self.point, tangent_vector)

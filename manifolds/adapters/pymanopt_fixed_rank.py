@@ -51,13 +51,15 @@ class PymanoptFixedRank(Manifold):
         return pymanopt_point(self.library_manifold, rng, like, batch)
 
     def standard_normal(self, rng: Seed, like: Point) -> Point:
-        """Random factors (Up, M, Vp), which need not be tangent."""
+        """Random arrays like u, s and vt, as Euclidean gradients are."""
         generator = as_generator(rng)
-        return self.vector_type._make(generator.standard_normal(part.shape) for part in self.zero_vector(like))
+        return self.point_type._make(generator.standard_normal(part.shape) for part in like)
 
     def random_tangent_vector(self, point: Point, rng: Seed = None) -> Point:
-        geometry = self.at(point)
-        vector = geometry.projection(self.standard_normal(as_generator(rng, stream=(1,)), point))
+        """Projection of random factors (Up, M, Vp), of unit norm."""
+        geometry, generator = self.at(point), as_generator(rng, stream=(1,))
+        factors = (generator.standard_normal(part.shape) for part in self.zero_vector(point))
+        vector = geometry.projection(self.vector_type._make(factors))
         return vector / geometry.norm(vector)
 
     def check_point(self, point: Point) -> str | None:

@@ -121,7 +121,12 @@ def test_a_product_becomes_a_product():
     )
     assert isinstance(ours, Product)
     assert not ours.has_hessian
-    assert ours.random_point(0).factor_1.u.shape == (4, 1)
+    x = ours.random_point(0)
+    assert x.factor_1.u.shape == (4, 1)
+    e, v = ours.point_type(np.ones(3), x.factor_1), ours.random_tangent_vector(x, 1)
+    parts = [factor.at(p).derivative(g, w) for factor, p, g, w in zip(ours.factors.values(), x, e, v, strict=True)]
+    assert ours.at(x).derivative(e, v) == pytest.approx(sum(parts))
+    assert parts[0] == pytest.approx(v.factor_0.sum())
 
 
 def test_what_comes_back_is_the_original():
