@@ -62,6 +62,8 @@ def _unscaled(manifold: Any) -> tuple[Any, float]:
 def _require_shape(manifold: Any, shape: Sequence[int]) -> None:
     if not shape:
         raise ValueError(f"shape must be given: from_geoopt(manifold, *shape), since {manifold} does not know its own")
+    if not all(isinstance(size, int) and size > 0 for size in shape):
+        raise TypeError(f"shape must be positive integers, got {tuple(shape)}")
     possible, reason = manifold.check_point(torch.empty(shape, device="meta"), explain=True)
     if not possible:
         raise ValueError(f"shape {tuple(shape)} is not that of a point: {reason}")
@@ -167,7 +169,7 @@ class GeooptManifold(ArrayManifold):
 
     def nearest_point(self, point: Array) -> Array:
         self.require_shape(point, "point")
-        return self.library_manifold.projx(point)
+        return self.in_kind_of(point).projx(point)
 
     def check_point(self, point: Array) -> str | None:
         problem = self._check_array(point, "the point")

@@ -33,8 +33,8 @@ class LibraryCurve(RetractionCurve):
     step : callable
         ``v -> R_x(v)``.
     difference : callable, optional
-        ``(t, before, after) -> tangent vector`` at the point of t in the direction of two points near it; the
-        difference of their arrays when left out.
+        ``(here, before, after) -> tangent vector`` at a point of the curve, from two points near it; the difference of
+        their arrays when left out.
     """
 
     def __init__(

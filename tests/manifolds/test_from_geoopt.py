@@ -267,6 +267,8 @@ def test_a_manifold_of_the_users_own():
             ValueError,
             "shape must be left out for a product, which knows those of its factors",
         ),
+        (lambda: from_geoopt(geoopt.Sphere(), 2.5), TypeError, r"shape must be positive integers, got \(2.5,\)"),
+        (lambda: from_geoopt(geoopt.Sphere(), (3, 2)), TypeError, "shape must be positive integers"),
         (
             lambda: from_geoopt(geoopt.UpperHalf(), 2, 2),
             TypeError,
