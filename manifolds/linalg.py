@@ -125,11 +125,25 @@ def expand(coefficient: Any, ndim: int) -> Any:
     return coefficient[(...,) + (None,) * ndim]
 
 
+def combination(a: Any, u: Array, b: Any, v: Array, ndim: int = 2) -> Array:
+    """Linear combination a u + b v of arrays with ``ndim`` axes, for numbers or batches of numbers a and b.
+
+    Nothing is multiplied by a plain one or zero, which solvers pass often: it would take a third of the time or more.
+    """
+    if type(b) is float and b == 0.0:
+        return expand(a, ndim) * u
+    return _multiple(a, u, ndim) + _multiple(b, v, ndim)
+
+
+def _multiple(a: Any, u: Array, ndim: int) -> Array:
+    return u if type(a) is float and a == 1.0 else expand(a, ndim) * u
+
+
 def inner_product(a: Array, b: Array, ndim: int = 2) -> Array:
     """Sum of the products of entries over the last ``ndim`` axes, tr(A^T B) for matrices."""
     if type(a) is np.ndarray and a.ndim == ndim:
         return np.vdot(a, b)
-    return namespace(a).sum(a * b, axis=tuple(range(-ndim, 0)))
+    return (a * b).sum(axis=tuple(range(-ndim, 0))) if ndim else a * b
 
 
 def norm(a: Array, ndim: int = 2) -> Array:
@@ -166,8 +180,10 @@ def skew_part(a: Array) -> Array:
 
 def identity(p: int, like: Array) -> Array:
     """Identity matrix ``p x p`` of the kind of an array."""
-    if is_torch_array(like):
-        return namespace(like).eye(p, dtype=like.dtype, device=like.device)
+    if _is_torch(like):
+        import torch
+
+        return torch.eye(p, dtype=like.dtype, device=like.device)
     return np.eye(p, dtype=like.dtype)
 
 
@@ -193,8 +209,9 @@ def cholesky(gram: Array) -> Array | None:
         return None if bool(info.any()) or not bool(lower.detach().isfinite().all()) else lower.mT
     if gram.ndim == 2 and gram.dtype.char in "fd":
         upper, info = _lapack("potrf", gram.dtype.char)(gram)
-        # The squares of a column of R add up to a diagonal entry of G, so they overflow only where G does.
-        return upper if info == 0 and np.vdot(upper, upper) < np.inf else None
+        # The squares of a column of R add up to a diagonal entry of G, so they overflow only where G does. The columns
+        # of LAPACK's result lie together in memory.
+        return upper if info == 0 and np.vdot(upper.T, upper.T) < np.inf else None
     try:
         lower = np.linalg.cholesky(gram)
     except np.linalg.LinAlgError:
@@ -220,13 +237,29 @@ def triangular_condition(r: Array) -> float:
     return float(xp.max(largest / smallest)) ** 2
 
 
-def factored_condition(r: Array, inverse: Array) -> float:
-    """Estimate (|R|_F |R^{-1}|_F)^2 / p of cond(R^T R), off by a factor p at most, largest of a batch.
+def inverse_cholesky(gram: Array) -> tuple[Array, float]:
+    """Inverse of the upper-triangular R with R^T R = G, and an estimate of cond(G), largest of a batch.
 
-    Infinite where the inverse of R^T R overflows.
+    The estimate (|R|_F |R^{-1}|_F)^2 / p is off by a factor p at most. It is infinite where G is not numerically
+    positive definite or its inverse overflows; what is returned for R^{-1} then is of no use. Tensors are read once.
     """
-    size = norm(_detached(r)) * norm(_detached(inverse))
-    return float(namespace(r).max(size) if size.ndim else size) ** 2 / r.shape[-1]
+    if _is_torch(gram):
+        import torch
+
+        lower, info = torch.linalg.cholesky_ex(gram)
+        # Contiguous, since tall matrices are multiplied by it, which takes longer with a transposed one.
+        inverse = inverse_triangular(lower.mT).contiguous()
+        size, inverse_size = (torch.linalg.vector_norm(a.detach(), dim=(-2, -1)) for a in (lower, inverse))
+        size = (size * inverse_size).masked_fill(info != 0, math.inf)
+    else:
+        r = cholesky(gram)
+        if r is None:
+            return gram, math.inf
+        inverse = inverse_triangular(r)
+        size = norm(r.mT) * norm(inverse)
+    largest = float(size.max() if size.ndim else size)
+    condition = largest * largest / gram.shape[-1]
+    return inverse, condition if condition == condition else math.inf
 
 
 def _detached(array: Array) -> Array:
