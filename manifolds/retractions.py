@@ -8,6 +8,8 @@ B V is known, and so does its velocity.
 
 Under ``torch.compile`` no branch depends on entries: every orthonormalization goes by Householder QR, the robust way,
 and dependent columns or entries that are not finite show in the result instead of raising :class:`RankDeficientError`.
+Under ``torch.func.vmap``, which cannot take the branches, only ``Cayley()`` works: leading batch axes of points and
+vectors do its job.
 """
 
 from __future__ import annotations
