@@ -230,7 +230,7 @@ def cholesky(gram: Array) -> Array | None:
     xp = namespace(gram)
     try:
         lower = xp.linalg.cholesky(gram)
-    except np.linalg.LinAlgError:
+    except ValueError:  # numpy's LinAlgError is one; the standard names none
         return None
     return lower.mT if bool(xp.all(xp.isfinite(lower))) else None
 
