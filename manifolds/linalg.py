@@ -136,7 +136,9 @@ def combination(a: Any, u: Array, b: Any, v: Array, ndim: int = 2) -> Array:
 
 
 def _multiple(a: Any, u: Array, ndim: int) -> Array:
-    return u if type(a) is float and a == 1.0 else expand(a, ndim) * u
+    if type(a) is float:
+        return u if a == 1.0 else a * u
+    return expand(a, ndim) * u
 
 
 def inner_product(a: Array, b: Array, ndim: int = 2) -> Array:
