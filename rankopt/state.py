@@ -8,6 +8,7 @@ to state, so that a step costs one product and its line search costs small-matri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from manifolds.lazy import lazy_property
@@ -60,6 +61,11 @@ class State(ABC):
     def derivative(self, tangent_vector: Point) -> float:
         """Directional derivative Df(x)[v] = <grad f(x), v>_x."""
 
+    def derivative_from(self, origin: State, tangent_vector: Point) -> float:
+        """Directional derivative along the transport of a tangent vector at another state."""
+        geometry = self.geometry
+        return float(geometry.gradient_pairing_from(origin.geometry, self.gradient_covector, tangent_vector))
+
     def hessian_product(self, tangent_vector: Point) -> Point:
         """Riemannian Hessian product along a tangent vector, where the problem has one."""
         raise TypeError(
@@ -73,6 +79,11 @@ class State(ABC):
         if self.euclidean_gradient is None:
             return self.geometry.covector(self.gradient)
         return self.geometry.gradient_covector(self.euclidean_gradient, self.gradient)
+
+    @lazy_property
+    def hessian_form(self) -> Callable[..., Point]:
+        """Function (Euclidean Hessian product along v, v) -> ``hessian_covector(v)``."""
+        return self.geometry.hessian_form(self.euclidean_gradient)
 
     def hessian_covector(self, tangent_vector: Point) -> Point:
         """Covector w -> <Hess f(x)[v], w>_x, as the geometry keeps covectors."""
@@ -191,8 +202,7 @@ class ObjectiveState(State):
             return self._differenced_hessian_covector(tangent_vector)
         if self.problem.objective.riemannian:
             return super().hessian_covector(tangent_vector)
-        product = self.evaluation.hessian_product(tangent_vector)
-        return self.geometry.hessian_covector(self.evaluation.gradient, product, tangent_vector)
+        return self.hessian_form(self.evaluation.hessian_product(tangent_vector), tangent_vector)
 
     def _differenced_hessian_covector(self, v: Point) -> Point:
         """(T grad f(y) - grad f(x)) / t with y = R_x(t v) and T the transport to x, at the price of a gradient.
