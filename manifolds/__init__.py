@@ -3,9 +3,12 @@
 from manifolds.checks import check_gradient, check_hessian, check_manifold, check_retraction
 from manifolds.euclidean import Euclidean
 from manifolds.extreme_eigenvalues import ExtremeEigenvalues, extreme_eigenvalues
+from manifolds.fixed_rank import FixedRank, FixedRankPoint, FixedRankTangent
 from manifolds.generalized_stiefel import GeneralizedStiefel
 from manifolds.gram import GramOperator
 from manifolds.grassmann import Grassmann
+from manifolds.low_rank import LowRankMatrix
+from manifolds.low_rank_retractions import ProjectorSplitting, TruncatedSVD
 from manifolds.manifold import ArrayManifold, LocalGeometry, Manifold, RetractionCurve
 from manifolds.nystrom import NystromApproximation, NystromPreconditioner, randomized_nystrom
 from manifolds.oblique import Oblique
@@ -65,6 +68,9 @@ __all__ = [
     "ExactSVD",
     "Exponential",
     "ExtremeEigenvalues",
+    "FixedRank",
+    "FixedRankPoint",
+    "FixedRankTangent",
     "FourierSketch",
     "GaussianSketch",
     "GeneralizedStiefel",
@@ -74,6 +80,7 @@ __all__ = [
     "HadamardSketch",
     "IdentityPreconditioner",
     "LocalGeometry",
+    "LowRankMatrix",
     "LowRankPreconditioner",
     "Manifold",
     "NystromApproximation",
@@ -84,6 +91,7 @@ __all__ = [
     "Preconditioner",
     "PreconditionerChoice",
     "Product",
+    "ProjectorSplitting",
     "RandomBasis",
     "RandomizedRange",
     "RankDeficientError",
@@ -101,6 +109,7 @@ __all__ = [
     "SubspaceTracker",
     "SymmetricPositiveDefinite",
     "TriangularPreconditioner",
+    "TruncatedSVD",
     "UpdateRule",
     "Verdict",
     "check_gradient",

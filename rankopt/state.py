@@ -139,7 +139,8 @@ class ObjectiveProblem(Problem):
 
     def __init__(self, objective: Objective, manifold: Manifold) -> None:
         self.objective, self.manifold = objective, manifold
-        self.has_hessian = objective.has_hessian
+        # Second derivatives by the factors of a matrix are not those by the matrix, so gradients are differenced there.
+        self.has_hessian = objective.has_hessian and not (manifold.factored and objective.hessian is None)
 
     def counts(self) -> dict[str, int]:
         return {"nfev": self.objective.nfev, "ngev": self.objective.ngev, "nhev": self.objective.nhev}
