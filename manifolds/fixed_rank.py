@@ -267,7 +267,10 @@ class FixedRank(Manifold):
             raise ValueError(
                 f"point has shape {tuple(point.shape)}, but {self} needs ({self.m}, {self.n}), after batch dimensions"
             )
-        return truncated_svd(point, self.r)
+        nearest = truncated_svd(point, self.r)
+        if lost_rank(namespace(nearest.S).linalg.diagonal(nearest.S), self.r):
+            raise ValueError(f"the matrix has a rank below {self.r}; use a smaller rank")
+        return nearest
 
     def linear_combination(self, a: Any, u: Matrix, b: Any, v: Matrix) -> Matrix:
         """Vector a u + b v: a tangent vector where both are tangent at one point, else a matrix as factors or array."""
@@ -425,13 +428,7 @@ class FixedRankGeometry(LocalGeometry):
 
 
 def truncated_svd(matrix: Matrix, r: int) -> FixedRankPoint:
-    """Leading r singular triplets of an array, of factors or of a scipy sparse matrix, as a point.
-
-    Raises
-    ------
-    ValueError
-        If the rank is below r.
-    """
+    """Leading r singular triplets of an array, of factors or of a scipy sparse matrix, whatever its rank."""
     if is_scipy_sparse(matrix):
         u, s, vt = _sparse_svd(matrix, r)
     elif isinstance(matrix, FactoredMatrix):
@@ -442,9 +439,7 @@ def truncated_svd(matrix: Matrix, r: int) -> FixedRankPoint:
         u, vt = q_left @ a, bt @ q_right.mT
     else:
         u, s, vt = namespace(matrix).linalg.svd(matrix, full_matrices=False)
-    if lost_rank(s, r):
-        raise ValueError(f"the matrix has a rank below {r}; use a smaller rank")
-    values = s[..., None, :r] * identity(r, s)
+    values = s[..., None, :r] * identity(s[..., :r].shape[-1], s)
     return FixedRankPoint(u[..., :, :r], values, vt[..., :r, :].mT)
 
 
@@ -452,7 +447,8 @@ def _sparse_svd(matrix: Any, r: int) -> tuple[Array, Array, Array]:
     """Leading triplets by Lanczos bidiagonalisation; densely where nearly all of them are wanted."""
     from scipy.sparse.linalg import svds
 
-    if r >= min(matrix.shape) - 1:
+    # ARPACK takes neither nearly all triplets nor a matrix that sends its start vector to zero.
+    if r >= min(matrix.shape) - 1 or not matrix.count_nonzero():
         u, s, vt = np.linalg.svd(matrix.toarray(), full_matrices=False)
     else:
         # A start vector of its own, since the default is drawn from a global state.
