@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 import pymanopt
 
+from manifolds import LowRankMatrix
 from problems import AlternatingMinimization, CompletionProblem, MatrixCompletion, ObservedEntries
 from problems.entry_biases import Biases
 from rankopt import CostChange, GradientNorm, MaxIterations, minimize
@@ -78,7 +79,7 @@ def solve_by_pymanopt(problem: CompletionProblem, start, tolerance: float):
     manifold = pymanopt.manifolds.FixedRankEmbedded(*entries.shape, problem.manifold.r)
 
     def residual(u, s, vt):
-        return np.einsum("ij,ij->i", (u * s)[entries.rows], vt.T[entries.columns]) - entries.values
+        return LowRankMatrix(u * s, vt.T).entries(entries.rows, entries.columns) - entries.values
 
     @pymanopt.function.numpy(manifold)
     def cost(u, s, vt):
@@ -121,8 +122,7 @@ def run(name: str, train: ObservedEntries, rank: int, reg: float):
     seconds = time.perf_counter() - began
     residual = matrix[train.rows, train.columns] - centred.values
     cost = 0.5 * float(residual @ residual) + 0.5 * reg * float(np.vdot(matrix, matrix))
-    rows, columns = np.indices(train.shape)
-    predicted = matrix + biases.at(rows.ravel(), columns.ravel()).reshape(train.shape)
+    predicted = matrix + biases.mean + biases.rows[:, None] + biases.columns
     return seconds, iterations, cost, predicted
 
 

@@ -9,7 +9,7 @@ import scipy.sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from manifolds import check_gradient, check_hessian
+from manifolds import FixedRankPoint, Sphere, check_gradient, check_hessian
 from problems import AlternatingMinimization, CompletionProblem, MatrixCompletion, ObservedEntries, SubgradientSteps
 from problems.entry_biases import Biases
 from rankopt import MaxIterations, TrustRegion, minimize
@@ -152,6 +152,18 @@ def test_two_preconditioned_steps_match_exact_least_squares(reg, popularity):
     assert (two[5:] < (1 + 1e-3) * exact[5:]).all()
     assert abs(two[1] / exact[1] - 1) > 1e-4
     assert one[1] > 1.01 * two[1] > 1.01 * exact[1]
+
+
+def test_a_sweep_stays_at_the_optimum():
+    """Each half-sweep starts from the factor of the point that it is given, whatever its core."""
+    _, data = setting(noise=0.5)
+    problem = CompletionProblem(ObservedEntries.of(data, "X", (40, 30)), 2, 0.1)
+    optimum = run_alternating(None, data, (40, 30), 0.1, 300).x
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    optimum = FixedRankPoint(optimum.U, optimum.S @ turn, optimum.V @ turn)
+    method = AlternatingMinimization(1)
+    moved = method.sweep(optimum, method.start(problem.start(optimum), None))
+    np.testing.assert_allclose(moved.to_dense(), optimum.to_dense(), atol=1e-6)
 
 
 def test_rows_and_columns_without_observations_stay_zero():
