@@ -400,7 +400,7 @@ CALLS = {
     "alternating elsewhere": (
         lambda: minimize(
             lambda x: x @ x,
-            __import__("manifolds").Sphere(3),
+            Sphere(3),
             method=AlternatingMinimization(),
             gradient=lambda x: 2 * x,
         ),
