@@ -3,7 +3,8 @@
 from manifolds.checks import check_gradient, check_hessian, check_manifold, check_retraction
 from manifolds.euclidean import Euclidean
 from manifolds.extreme_eigenvalues import ExtremeEigenvalues, extreme_eigenvalues
-from manifolds.fixed_rank import FixedRank, FixedRankPoint, FixedRankTangent
+from manifolds.fixed_rank import FixedRank
+from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent
 from manifolds.generalized_stiefel import GeneralizedStiefel
 from manifolds.gram import GramOperator
 from manifolds.grassmann import Grassmann

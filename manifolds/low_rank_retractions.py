@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from manifolds.fixed_rank import FixedRankPoint, FixedRankTangent, lost_rank
+from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent, lost_rank
 from manifolds.linalg import Array, expand, identity, namespace, norm
 from manifolds.manifold import LocalGeometry, RetractionCurve
 from manifolds.retractions import RankDeficientError, Retraction

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from manifolds.fixed_rank import FixedRankPoint
+from manifolds.fixed_rank_points import FixedRankPoint
 from problems.completion_problem import CompletionProblem
 from problems.observed_entries import ObservedEntries
 from rankopt.solvers.method import Context, Method, Step

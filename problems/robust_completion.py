@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from manifolds.fixed_rank import FixedRankPoint, truncated_svd
+from manifolds.fixed_rank_points import FixedRankPoint, truncated_svd
 from manifolds.low_rank import LowRankMatrix
 from problems.observed_entries import ObservedEntries
 from rankopt.solvers.parameters import require_at_least
