@@ -28,10 +28,10 @@ from ._table import publish
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ratings-gcmc"
 NAMES = ("flixster", "douban")
-RANKS, RIDGES = (3, 10), (0.03, 0.1, 0.3, 1.0)
+RANKS, RIDGES = (1, 3), (0.1, 0.3, 1.0)
 BIAS_REG = 3.0
 TOLERANCE, MAX_ITERATIONS = 1e-4, 300
-ROUNDS = 3
+ROUNDS = 2
 PYMANOPT = "pymanopt FixedRankEmbedded, ConjugateGradient"
 METHODS = {
     "rankopt conjugate gradients": "conjugate-gradient",
