@@ -5,9 +5,13 @@ from manifolds.adapters.pymanopt_adapters import from_pymanopt, to_pymanopt
 from manifolds.checks import check_gradient, check_hessian, check_manifold, check_retraction
 from manifolds.euclidean import Euclidean
 from manifolds.extreme_eigenvalues import ExtremeEigenvalues, extreme_eigenvalues
+from manifolds.fixed_rank import FixedRank
+from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent
 from manifolds.generalized_stiefel import GeneralizedStiefel
 from manifolds.gram import GramOperator
 from manifolds.grassmann import Grassmann
+from manifolds.low_rank import LowRankMatrix
+from manifolds.low_rank_retractions import ProjectorSplitting, TruncatedSVD
 from manifolds.manifold import ArrayManifold, LocalGeometry, Manifold, RetractionCurve
 from manifolds.nystrom import NystromApproximation, NystromPreconditioner, randomized_nystrom
 from manifolds.oblique import Oblique
@@ -67,6 +71,9 @@ __all__ = [
     "ExactSVD",
     "Exponential",
     "ExtremeEigenvalues",
+    "FixedRank",
+    "FixedRankPoint",
+    "FixedRankTangent",
     "FourierSketch",
     "GaussianSketch",
     "GeneralizedStiefel",
@@ -76,6 +83,7 @@ __all__ = [
     "HadamardSketch",
     "IdentityPreconditioner",
     "LocalGeometry",
+    "LowRankMatrix",
     "LowRankPreconditioner",
     "Manifold",
     "NystromApproximation",
@@ -86,6 +94,7 @@ __all__ = [
     "Preconditioner",
     "PreconditionerChoice",
     "Product",
+    "ProjectorSplitting",
     "RandomBasis",
     "RandomizedRange",
     "RankDeficientError",
@@ -103,6 +112,7 @@ __all__ = [
     "SubspaceTracker",
     "SymmetricPositiveDefinite",
     "TriangularPreconditioner",
+    "TruncatedSVD",
     "UpdateRule",
     "Verdict",
     "check_gradient",

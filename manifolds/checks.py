@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from manifolds.linalg import Array, Seed, as_generator, machine_epsilon, namespace
+from manifolds.low_rank import FactoredMatrix, LowRankMatrix
 from manifolds.manifold import Manifold, Point
 from manifolds.objective import as_objective
 from manifolds.verdict import Verdict, close, said, step_lengths, taylor_verdict
@@ -328,6 +329,9 @@ def _row_weights(z: Array) -> Array:
 
 
 def _map(function: Callable[..., Any], *points: Point) -> Point:
+    if isinstance(points[-1], FactoredMatrix):  # what acts on rows acts on the left factor
+        factors = [point.factors() for point in points]
+        return LowRankMatrix(function(*(left for left, _ in factors)), factors[-1].right)
     if isinstance(points[0], tuple):
         return points[0]._make(_map(function, *parts) for parts in zip(*points, strict=True))  # type: ignore[attr-defined]
     return function(*points)

@@ -170,7 +170,15 @@ class LocalGeometry(ABC):
 
 
 class Manifold(ABC):
-    """A Riemannian manifold; the methods that take a point are wrappers over ``at(point)``."""
+    """A Riemannian manifold; the methods that take a point are wrappers over ``at(point)``.
+
+    Attributes
+    ----------
+    factored : bool
+        Whether points are factors that stand for a matrix: second derivatives by their arrays are not its Hessian.
+    """
+
+    factored = False
 
     @property
     @abstractmethod

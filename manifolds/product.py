@@ -54,6 +54,11 @@ class Product(Manifold):
                 raise TypeError(f"factor {name!r} must be a Manifold, got {type(factor).__name__}")
         self.point_type = _point_type(tuple(self.factors))
 
+    @property
+    def factored(self) -> bool:  # type: ignore[override]
+        """Whether any factor is."""
+        return any(factor.factored for factor in self.factors.values())
+
     def __repr__(self) -> str:
         return f"Product({', '.join(f'{name}={factor}' for name, factor in self.factors.items())})"
 

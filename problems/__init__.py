@@ -6,30 +6,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from problems.alternating_minimization import AlternatingMinimization
     from problems.cca import CCA
     from problems.cca_direct import CanonicalPairs, solve_dense
     from problems.cca_problem import CCAProblem
     from problems.checkpoint import load_model
+    from problems.completion_problem import CompletionProblem
     from problems.corpus import Corpus, read_text
     from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
     from problems.language_model import LanguageModel, LanguageModelConfig
+    from problems.matrix_completion import MatrixCompletion
+    from problems.observed_entries import ObservedEntries
+    from problems.robust_completion import SubgradientSteps
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
     from problems.training_options import TrainingOptions
 
 _HOMES = {
+    "AlternatingMinimization": "alternating_minimization",
     "BytePairTokenizer": "tokenizer",
     "ByteTokenizer": "tokenizer",
     "CCA": "cca",
     "CCAProblem": "cca_problem",
     "CanonicalPairs": "cca_direct",
+    "CompletionProblem": "completion_problem",
     "Corpus": "corpus",
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",
     "Covariances": "data",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
+    "MatrixCompletion": "matrix_completion",
+    "ObservedEntries": "observed_entries",
     "PairedViews": "data",
+    "SubgradientSteps": "robust_completion",
     "Tokenizer": "tokenizer",
     "TrainingOptions": "training_options",
     "TrainingResult": "training",
@@ -43,17 +53,22 @@ _HOMES = {
 
 __all__ = [
     "CCA",
+    "AlternatingMinimization",
     "BytePairTokenizer",
     "ByteTokenizer",
     "CCAProblem",
     "CanonicalPairs",
+    "CompletionProblem",
     "Corpus",
     "CovarianceMatrices",
     "CovarianceProducts",
     "Covariances",
     "LanguageModel",
     "LanguageModelConfig",
+    "MatrixCompletion",
+    "ObservedEntries",
     "PairedViews",
+    "SubgradientSteps",
     "Tokenizer",
     "TrainingOptions",
     "TrainingResult",

@@ -150,7 +150,10 @@ class ObjectiveProblem(Problem):
 
     def __init__(self, objective: Objective, manifold: Manifold) -> None:
         self.objective, self.manifold = objective, manifold
-        self.has_hessian = objective.has_hessian and (objective.riemannian or manifold.has_hessian)
+        converts = objective.riemannian or manifold.has_hessian
+        # Second derivatives by the factors of a matrix are not those by the matrix, so gradients are differenced there.
+        by_factors = manifold.factored and objective.hessian is None
+        self.has_hessian = objective.has_hessian and converts and not by_factors
 
     def counts(self) -> dict[str, int]:
         return {"nfev": self.objective.nfev, "ngev": self.objective.ngev, "nhev": self.objective.nhev}

@@ -7,6 +7,8 @@ import array_api_strict
 import numpy as np
 import torch
 
+from manifolds.low_rank import FactoredMatrix
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -54,14 +56,28 @@ def kind_of(array):
 
 
 def leaves(x):
-    """Arrays of a point or tangent vector, in order."""
+    """Arrays of a point or tangent vector, in order; of factors, the matrix that they stand for."""
+    if isinstance(x, FactoredMatrix):
+        return [x.to_dense()]
     return [leaf for part in x for leaf in leaves(part)] if isinstance(x, tuple) else [x]
+
+
+def parts(x):
+    """Arrays that a point or tangent vector is kept in, in order."""
+    return [array for part in x for array in parts(part)] if isinstance(x, tuple) else [x]
 
 
 def tree(function, *xs):
     """Apply a function to corresponding arrays of points."""
     if isinstance(xs[0], tuple):
         return type(xs[0])._make(tree(function, *parts) for parts in zip(*xs, strict=True))
+    return function(*xs)
+
+
+def by_matrix(function, *xs):
+    """As ``tree``, but factors that stand for a matrix are handed over together."""
+    if isinstance(xs[0], tuple) and not isinstance(xs[0], FactoredMatrix):
+        return type(xs[0])._make(by_matrix(function, *parts) for parts in zip(*xs, strict=True))
     return function(*xs)
 
 
