@@ -252,21 +252,29 @@ class LabelledData:
     def of_class(self, k: int) -> LabelledData:
         """The rows of one class alone."""
         rows = np.flatnonzero(self.codes == k)
-        codes = np.zeros(len(rows), dtype=self.codes.dtype)
-        return LabelledData(self.data, codes, 1, rows=rows)
+        weights = None if self.weights is None else self.weights[rows]
+        return LabelledData(self.data, np.zeros(len(rows), dtype=self.codes.dtype), 1, weights=weights, rows=rows)
 
     def fourth_moment(self, mean: Array, scale: Array) -> float:
-        """Sum over rows of the squares of sum_j ((x_j - mean_j) / scale_j)^2, in one pass."""
-        mean, weights = mean - self._pilots[0], self._narrow(scale**-2)
+        """Sum over weighted rows of the squares of sum_j ((x_j - mean_j) / scale_j)^2, in one pass, for one class."""
+        mean, inverse = mean - self._pilots[0], scale**-2
+        wide, narrow = mean**2 @ inverse, self._narrow(inverse)
 
-        def part(block: Any, rows: slice) -> tuple[Array]:
-            if self.sparse:
-                squared = block.multiply(block) @ weights - 2 * (block @ (mean * weights)) + mean**2 @ weights
-            else:
-                squared = (block - self._narrow(mean)) ** 2 @ weights
-            return (self._wide(squared) @ self._wide(squared),)
+        def part(first: int, stop: int) -> tuple[Array]:
+            total = 0.0
+            for rows in _stretches(first, stop, self._large):
+                block = self._take(rows)
+                if self.sparse:
+                    squares = block.multiply(block) @ inverse - 2 * (block @ (mean * inverse)) + wide
+                else:
+                    block = block - self._narrow(self._pilots[0] + mean)
+                    squares = self._wide(block**2 @ narrow)
+                weighted = squares if self.weights is None else squares * self._wide(self.weights[rows])
+                total = total + weighted @ squares
+            return (total,)
 
-        return float(self._reduce(part)[1][0])
+        self.n_passes += 1
+        return float(self._rows(self._large).sum(part)[0])
 
     def centred(self) -> Array:
         """Centred rows, times the roots of their weights, divided by sqrt(total): the one method that copies them."""

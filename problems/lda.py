@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from manifolds.gram import require_nonnegative
@@ -22,6 +23,18 @@ from rankopt.solvers.parameters import require_at_least
 
 _SOLVERS = ("auto", "direct", "cholesky-qr", "block-pcg", "lobpcg", "riemannian")
 _PRECONDITIONERS = ("auto", "sketched", "nystrom", "diagonal", "exact", "identity")
+
+
+def _takes_parts(lda: LDA) -> bool:
+    """Whether the parameters allow for parts; an AttributeError that says why where they do not."""
+    if lda.solver not in ("auto", "direct"):
+        raise AttributeError(f"solver must be 'auto' or 'direct' for partial_fit, got {lda.solver!r}")
+    if lda.shrinkage == "auto" or (lda.shrinkage is not None and lda.priors is not None):
+        raise AttributeError(
+            "shrinkage must be a number, and priors left out beside it, for partial_fit: anything else needs the rows "
+            "of all calls at once"
+        )
+    return True
 
 
 class LDA(DiscriminantRule):
@@ -173,6 +186,7 @@ class LDA(DiscriminantRule):
             )
         return self
 
+    @available_if(_takes_parts)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> LDA:
         """Add rows to those of earlier calls, and find directions and rule for all of them, with the direct solver.
 
@@ -194,21 +208,15 @@ class LDA(DiscriminantRule):
         Raises
         ------
         ValueError, TypeError
-            As ``fit``; where ``classes`` is missing in the first call or a label is not among them; where the solver or
-            the shrinkage needs all rows at once.
+            As ``fit``; where ``classes`` is missing in the first call or a label is not among them.
+        AttributeError
+            Where the solver or the shrinkage needs all rows at once.
         """
         earlier: ClassStatistics | None = getattr(self, "_statistics", None)
         if classes is None:
             classes = getattr(self, "classes_", None)
         if earlier is None and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit: all labels that may come")
-        if self.solver not in ("auto", "direct"):
-            raise ValueError(f"solver must be 'auto' or 'direct' for partial_fit, got {self.solver!r}")
-        if self.shrinkage == "auto" or (self.shrinkage is not None and self.priors is not None):
-            raise ValueError(
-                "shrinkage must be a number, and priors left out beside it, for partial_fit: anything else needs the "
-                "rows of all calls at once"
-            )
         data = self._labelled(X, y, sample_weight, classes=classes, reset=earlier is None)
         statistics = data.statistics()
         self._statistics = statistics = statistics if earlier is None else earlier.merged(statistics)
@@ -333,8 +341,6 @@ class LDA(DiscriminantRule):
     def _fit_shrunken(self, data: LabelledData, priors: Array) -> None:
         shrinkage = self.shrinkage
         if shrinkage is None or isinstance(shrinkage, str):
-            if data.weights is not None:
-                raise ValueError("shrinkage='auto' does not take sample_weight; give a number")
             covariances = ledoit_wolf(data, priors)
         else:
             statistics = data.statistics()

@@ -190,6 +190,7 @@ def _preconditioner(data: LabelledData, ridge: float, name: str, seed: int) -> t
     size = SKETCH_FACTOR * d
     if name == "sketched" or (name == "auto" and d <= MAX_SKETCHED_COLUMNS and 2 * size <= data.n_samples):
         return _sketched(data, ridge, size, seed), size
+    data.means  # noqa: B018 - their pass finds entries that are not finite
     plain = WithinCovariance(data)
     if name == "nystrom":
         return NystromPreconditioner(plain, min(NYSTROM_RANK, d), ridge, rng=seed), None

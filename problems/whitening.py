@@ -170,6 +170,8 @@ def _inverse_deviations(variances: Array, means: Array) -> Array:
     xp = namespace(variances)
     rounding = 10 * machine_epsilon(variances) * xp.astype(xp.max(xp.abs(means), axis=0), variances.dtype)
     varies = variances > rounding**2
+    if not bool(xp.any(varies)):
+        raise ValueError("X does not vary within its classes, so their covariance is zero; use reg > 0")
     constant = ~varies & (xp.astype(xp.max(means, axis=0) - xp.min(means, axis=0), rounding.dtype) > 10 * rounding)
     if bool(xp.any(constant)):
         warnings.warn(
@@ -189,8 +191,6 @@ def _kept(values: Array, tolerance: float, inverse_deviations: Array) -> int:
         return int(xp.sum(xp.astype(chosen, xp.int64)))
 
     rank, varying = count(values > tolerance * xp.max(values)), count(inverse_deviations > 0)
-    if rank == 0:
-        raise ValueError("X does not vary within its classes, so their covariance is zero; use reg > 0")
     if rank < varying:
         warnings.warn(
             f"X has numerical rank {rank} within its classes for {varying} features that vary and is truncated to it; "

@@ -155,6 +155,16 @@ def test_shrinkage_of_torch_and_sparse_rows(make, shrinkage):
     np.testing.assert_allclose(to_float64(lda.predict_proba(make(X))), reference.predict_proba(X), atol=1e-10)
 
 
+@pytest.mark.parametrize("make", [np.asarray, torch.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("shrinkage", [0.3, "auto"])
+def test_shrinkage_of_weighted_rows(make, shrinkage):
+    weights = np.random.default_rng(1).integers(0, 4, len(Y))
+    repeated = np.repeat(X, weights, axis=0), np.repeat(Y, weights)
+    reference = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage).fit(*repeated)
+    lda = fitted(make(X), torch.asarray(Y) if make is torch.asarray else Y, weights=weights, shrinkage=shrinkage)
+    np.testing.assert_allclose(to_float64(lda.predict_proba(make(X))), reference.predict_proba(X), atol=1e-10)
+
+
 def test_shrinkage_of_constant_features_and_few_rows():
     x, y = load_digits(return_X_y=True)
     reference = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(x[:150], y[:150])
