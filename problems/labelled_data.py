@@ -17,7 +17,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from manifolds.linalg import Array, add_signed_rows, convert, is_scipy_sparse, is_torch_array, namespace, to_numpy
+from manifolds.linalg import (
+    Array,
+    add_signed_rows,
+    convert,
+    is_scipy_sparse,
+    is_torch_array,
+    machine_epsilon,
+    namespace,
+    to_numpy,
+)
 from manifolds.sketching import Sketch, require_integer
 from problems.row_blocks import (
     as_data,
@@ -199,7 +208,11 @@ class LabelledData:
 
         gaps, (scatter,) = self._reduce(gram)
         counts = self.counts if weights is None else self.counts * self._wide(weights)
-        return ClassStatistics(self.counts, self.means, scatter - gaps.mT @ (gaps * counts[:, None]))
+        xp = namespace(scatter)
+        squares = xp.linalg.diagonal(scatter)
+        scatter = scatter - gaps.mT @ (gaps * counts[:, None])
+        varies = xp.astype(xp.linalg.diagonal(scatter) > self._rounding(squares), scatter.dtype)
+        return ClassStatistics(self.counts, self.means, scatter * varies * varies[:, None])
 
     def product(self, a: Array) -> Array:
         """Product S_w a with the columns of a, in one pass."""
@@ -223,8 +236,14 @@ class LabelledData:
 
     def variances(self) -> Array:
         """Diagonal of S_w, in one pass."""
-        gaps, (total,) = self._reduce(lambda block, rows: (self._wide(column_squares(block)),))
-        return self._narrow((total - namespace(gaps).sum(gaps * gaps * self.counts[:, None], axis=0)) / self.total)
+        gaps, (squares,) = self._reduce(lambda block, rows: (self._wide(column_squares(block)),))
+        xp = namespace(gaps)
+        scatter = squares - xp.sum(gaps * gaps * self.counts[:, None], axis=0)
+        return self._narrow(xp.where(scatter > self._rounding(squares), scatter, 0 * scatter) / self.total)
+
+    def _rounding(self, squares: Array) -> Array:
+        """What rounding can leave of sums of squares from which those of the means are subtracted; less is zero."""
+        return 100 * machine_epsilon(self.like) * squares
 
     def sketch(self, sketch: Sketch) -> Array:
         """Sketch S (X - means) / sqrt(total) of the centred rows, times the roots of their weights, in one pass."""
