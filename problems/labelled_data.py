@@ -191,19 +191,23 @@ class LabelledData:
         """Take class means that are known already, in float64."""
         self._means = means
 
-    def statistics(self, weights: np.ndarray | None = None) -> ClassStatistics:
+    def statistics(self, weights: np.ndarray | None = None, *, double: bool = False) -> ClassStatistics:
         """Class means and the within-class scatter, in one pass.
 
         Parameters
         ----------
         weights : numpy array of shape (l,), optional
             Factors by which rows of each class count in the scatter (not in the means).
+        double : bool
+            Whether products of single-precision data are taken in double precision, block by block; sums always are.
         """
         roots = None if weights is None else convert(weights[self.codes] ** 0.5, self.like)
 
         def gram(block: Any, rows: slice) -> tuple[Array]:
             if roots is not None:
                 block = shifted_rows(block, None, roots[rows])
+            if double:
+                block = block.astype(np.float64) if self.sparse else self._wide(block)
             return (self._wide(cross_product(block, block)),)
 
         gaps, (scatter,) = self._reduce(gram)

@@ -11,14 +11,22 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from manifolds.gram import require_nonnegative
-from manifolds.linalg import Array, identity, is_torch_array, namespace, require_real_floating, to_numpy
+from manifolds.linalg import (
+    Array,
+    identity,
+    is_torch_array,
+    machine_epsilon,
+    namespace,
+    require_real_floating,
+    to_numpy,
+)
 from manifolds.sketching import require_integer
 from problems.class_labels import ClassMeans, as_priors, as_weights, classes_and_codes
 from problems.discriminant_rule import DiscriminantRule
 from problems.labelled_data import ClassStatistics, LabelledData
 from problems.lda_shrinkage import ledoit_wolf, shrunken, shrunken_discriminants
 from problems.lda_solvers import Discriminants, choose_solver, discriminants, iterative
-from problems.whitening import cholesky_qr, factored, row_space, truncated
+from problems.whitening import cholesky_qr, gram_whitening, row_space
 from rankopt.solvers.parameters import require_at_least
 
 _SOLVERS = ("auto", "direct", "cholesky-qr", "block-pcg", "lobpcg", "riemannian")
@@ -223,7 +231,8 @@ class LDA(DiscriminantRule):
         means = ClassMeans(statistics.means, as_priors(self.priors, statistics.counts))
         self.solver_ = "direct"
         if self.shrinkage is None:
-            result = self._direct(statistics, means, data.like, may_truncate=True)
+            precision = machine_epsilon(data.like)
+            result = self._by_gram(statistics, means.priors, data.like, precision, accurate=False)
             assert result is not None
             self._set_result(result, None, means, data.like)
         else:
@@ -305,10 +314,7 @@ class LDA(DiscriminantRule):
             self.solver_ = choose_solver(data.n_samples, data.n_features, data.n_classes, sparse=data.sparse)
         result = None
         if self.solver_ == "direct":
-            statistics = data.statistics()
-            result = self._direct(
-                statistics, ClassMeans(statistics.means, priors), data.like, may_truncate=self.solver != "auto"
-            )
+            result = self._direct(data, priors)
             self.solver_ = "cholesky-qr" if result is None else "direct"
         if result is None and self.solver_ == "cholesky-qr":
             if data.n_samples < data.n_features and not data.sparse:
@@ -325,18 +331,26 @@ class LDA(DiscriminantRule):
             )  # fmt: skip
         self._set_result(result, None, ClassMeans(data.means, priors), data.like)
 
-    def _direct(
-        self, statistics: ClassStatistics, means: ClassMeans, like: Array, *, may_truncate: bool
-    ) -> Discriminants | None:
-        """Directions by a Cholesky factor; by eigenvectors, or None, where that is too ill conditioned."""
+    def _direct(self, data: LabelledData, priors: Array) -> Discriminants | None:
+        """Directions by the covariance; None where it is too ill conditioned and there is a choice."""
+        accurate, single = self.solver == "auto", machine_epsilon(data.like)
+        statistics = data.statistics()
+        double = machine_epsilon(statistics.scatter)
+        result = self._by_gram(statistics, priors, data.like, single, accurate=accurate, truncate=single == double)
+        if result is None and single > double:
+            # Products in double precision see directions that products of the data's own dtype do not.
+            result = self._by_gram(data.statistics(double=True), priors, data.like, double, accurate=accurate)
+        return result
+
+    def _by_gram(
+        self, statistics: ClassStatistics, priors: Array, like: Array, precision: float, *, accurate: bool,
+        truncate: bool = True,
+    ) -> Discriminants | None:  # fmt: skip
         covariance = statistics.scatter / statistics.total
         covariance = covariance + float(self.reg) * identity(covariance.shape[0], covariance)
-        seen = means.means[statistics.counts > 0]
-        # Whoever asks for this solver gets it as long as it does not fail.
-        whitening = factored(covariance, seen, None if may_truncate else like)
-        if whitening is not None:
-            return discriminants(whitening, means.between)
-        return discriminants(truncated(covariance, seen, like), means.between) if may_truncate else None
+        seen = statistics.means[statistics.counts > 0]
+        whitening = gram_whitening(covariance, seen, like, precision, accurate=accurate, truncate=truncate)
+        return None if whitening is None else discriminants(whitening, ClassMeans(statistics.means, priors).between)
 
     def _fit_shrunken(self, data: LabelledData, priors: Array) -> None:
         shrinkage = self.shrinkage

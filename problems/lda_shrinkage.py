@@ -9,7 +9,7 @@ from problems.class_labels import ClassMeans
 from problems.generalized_eigen import generalized_eigh
 from problems.labelled_data import ClassStatistics, LabelledData
 from problems.lda_solvers import Discriminants
-from problems.whitening import factored, truncated
+from problems.whitening import gram_whitening
 
 
 class ShrunkenCovariances(NamedTuple):
@@ -34,7 +34,8 @@ def shrunken_discriminants(
     coefficients : array of shape (l, d)
     """
     within, between = covariances.within, covariances.total - covariances.within
-    whitening = factored(within, means.means) or truncated(within, means.means, within)
+    whitening = gram_whitening(within, means.means, within, machine_epsilon(within), accurate=False)
+    assert whitening is not None
     half = symmetric_part(whitening.whiten(whitening.whiten(between).mT))
     pairs = generalized_eigh(half, None, min(rank, half.shape[0]), method="direct", probe=False)
     directions = whitening.directions(pairs.eigenvectors)
