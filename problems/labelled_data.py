@@ -150,6 +150,8 @@ class LabelledData:
         if block_rows is not None:
             require_integer("block_rows", block_rows, smallest=1)
             sizes = [int(block_rows)] * 2
+        elif self.sparse:
+            sizes[1] = self.n_samples  # products with sparse rows do not gain from a cache
         self._large: int
         self._small: int
         # Sparse columns can only be read all at once.
@@ -306,6 +308,30 @@ class LabelledData:
         block = self._take(rows)
         block = block.toarray() if self.sparse else block
         return shifted_rows(block, means[self._indices], self._roots) / self.total**0.5
+
+    def row_gram(self) -> Array:
+        """Gram matrix Xc Xc^T / total of the centred rows, times the roots of their weights, shape (n, n)."""
+        means, shifts = self._narrow(self.means), self._indices
+        self.n_passes += 1
+        cross = (self.data @ means.T)[:, shifts]
+        gram = self.data @ self.data.T
+        gram = (gram.toarray() if self.sparse else gram) - cross - cross.T + (means @ means.T)[shifts][:, shifts]
+        if self._roots is not None:
+            gram = gram * self._roots[:, None] * self._roots
+        return gram / self.total
+
+    def scores(self, a: Array) -> Array:
+        """Centred rows times a, times the roots of their weights, divided by sqrt(total), shape (n, p); one pass."""
+        means, rows = self._narrow(self.means), slice(0, self.n_samples)
+        self.n_passes += 1
+        return shifted_rows(self.data @ a - (means @ a)[self._indices], None, self._roots_of(rows)) / self.total**0.5
+
+    def adjoint(self, z: Array) -> Array:
+        """The transpose of ``scores`` times a matrix of n rows, shape (d, p), in one pass."""
+        means, rows = self._narrow(self.means), slice(0, self.n_samples)
+        self.n_passes += 1
+        totals = add_signed_rows(namespace(z).zeros_like(z[: self.n_classes]), z, *self._onehot(rows))
+        return (self.data.T @ shifted_rows(z, None, self._roots_of(rows)) - means.T @ totals) / self.total**0.5
 
     def _reduce(
         self, part: Callable[[Any, slice], tuple[Array, ...]], *, parallel: bool = True

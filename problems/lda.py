@@ -25,11 +25,11 @@ from problems.class_labels import ClassMeans, as_priors, as_weights, classes_and
 from problems.discriminant_rule import DiscriminantRule
 from problems.labelled_data import ClassStatistics, LabelledData
 from problems.lda_shrinkage import ledoit_wolf, shrunken, shrunken_discriminants
-from problems.lda_solvers import Discriminants, choose_solver, discriminants, iterative
+from problems.lda_solvers import Discriminants, choose_solver, discriminants, dual, iterative
 from problems.whitening import cholesky_qr, gram_whitening, row_space
 from rankopt.solvers.parameters import require_at_least
 
-_SOLVERS = ("auto", "direct", "cholesky-qr", "block-pcg", "lobpcg", "riemannian")
+_SOLVERS = ("auto", "direct", "cholesky-qr", "dual", "block-pcg", "lobpcg", "riemannian")
 _PRECONDITIONERS = ("auto", "sketched", "nystrom", "diagonal", "exact", "identity")
 
 
@@ -63,10 +63,11 @@ class LDA(DiscriminantRule):
         for each class. The numbers are those of scikit-learn's ``LinearDiscriminantAnalysis(solver="eigen")``.
     reg : float
         Ridge on the within-class covariance (1/n). Either ``shrinkage`` or ``reg``.
-    solver : {"auto", "direct", "cholesky-qr", "block-pcg", "lobpcg", "riemannian"}
+    solver : {"auto", "direct", "cholesky-qr", "dual", "block-pcg", "lobpcg", "riemannian"}
         ``"direct"``: covariance and Cholesky factor, one pass over the data. ``"cholesky-qr"``: the same for data that
         a sketch has whitened, three passes, for ill-conditioned data; with fewer rows than columns the singular value
-        decomposition of the centred rows. ``"block-pcg"``: the covariance is only multiplied with, by conjugate
+        decomposition of the centred rows. ``"dual"``: the Gram matrix of the rows in the place of that of the columns,
+        for wide sparse data with a ridge. ``"block-pcg"``: the covariance is only multiplied with, by conjugate
         gradients for all classes at once with a preconditioner; ``"lobpcg"`` and ``"riemannian"`` find the eigenvectors
         themselves so. ``"auto"``: by the cost model of the documentation; direct for almost all dense data, and
         cholesky-qr where that turns out to be ill conditioned.
@@ -293,6 +294,8 @@ class LDA(DiscriminantRule):
         if self.tol == 0:
             raise ValueError("tol must be positive, got 0")
         require_at_least("max_iter", self.max_iter, 1, whole=True)
+        if self.solver == "dual" and self.reg == 0:
+            raise ValueError("solver='dual' needs a ridge; use reg > 0, or solver='cholesky-qr'")
         if self.shrinkage is None:
             return
         if self.shrinkage != "auto":
@@ -311,7 +314,9 @@ class LDA(DiscriminantRule):
         seed = int(np.random.default_rng(self.random_state).integers(2**32))
         self.solver_ = self.solver
         if self.solver == "auto":
-            self.solver_ = choose_solver(data.n_samples, data.n_features, data.n_classes, sparse=data.sparse)
+            self.solver_ = choose_solver(
+                data.n_samples, data.n_features, data.n_classes, sparse=data.sparse, ridge=self.reg > 0
+            )
         result = None
         if self.solver_ == "direct":
             result = self._direct(data, priors)
@@ -324,6 +329,8 @@ class LDA(DiscriminantRule):
                 # The sketch's pass gives the class means too.
                 whitening, size = cholesky_qr(data, float(self.reg), seed)
                 result = discriminants(whitening, ClassMeans(data.means, priors).between, size)
+        elif result is None and self.solver_ == "dual":
+            result = dual(data, priors, float(self.reg))
         elif result is None:
             result = iterative(
                 data, priors, float(self.reg), self.solver_, self.preconditioner,

@@ -201,7 +201,7 @@ def test_fewer_rows_than_columns():
     np.testing.assert_allclose(np.sort(np.diag(scores.between))[::-1], lda.eigenvalues_, rtol=1e-9)
 
 
-@pytest.mark.parametrize("solver", ["auto", "direct", "cholesky-qr", "block-pcg", "lobpcg", "riemannian"])
+@pytest.mark.parametrize("solver", ["auto", "direct", "cholesky-qr", "dual", "block-pcg", "lobpcg", "riemannian"])
 @pytest.mark.parametrize("make", [np.asarray, torch.asarray, scipy.sparse.csr_array])
 def test_fewer_rows_than_columns_with_a_ridge(solver, make):
     y = torch.asarray(WIDE_Y) if make is torch.asarray else WIDE_Y
@@ -276,6 +276,7 @@ def test_priors_are_normalised():
         ({"reg": None}, TypeError, r"reg must be a number, got None"),
         ({"solver": "svd"}, ValueError, r"solver must be one of .*'cholesky-qr'.*, got 'svd'"),
         ({"preconditioner": "ilu"}, ValueError, r"preconditioner must be one of .*'sketched'.*, got 'ilu'"),
+        ({"solver": "dual"}, ValueError, r"solver='dual' needs a ridge; use reg > 0, or solver='cholesky-qr'"),
         ({"tol": 0.0}, ValueError, r"tol must be positive, got 0"),
         ({"tol": np.nan}, ValueError, r"tol must be finite and not negative, got nan"),
         ({"tol": "small"}, TypeError, r"tol must be a number, got 'small'"),
