@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from problems.labelled_data import ClassStatistics, LabelledData
     from problems.language_model import LanguageModel, LanguageModelConfig
     from problems.lda import LDA
+    from problems.lda_plots import discriminant_scatter, discriminant_scree
     from problems.lobpcg import LOBPCG
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
@@ -46,6 +47,8 @@ _HOMES = {
     "TrainingResult": "training",
     "TrainingStep": "training",
     "ViewCovariance": "data",
+    "discriminant_scatter": "lda_plots",
+    "discriminant_scree": "lda_plots",
     "generalized_eigh": "generalized_eigen",
     "load_model": "checkpoint",
     "read_text": "corpus",
@@ -77,6 +80,8 @@ __all__ = [
     "TrainingResult",
     "TrainingStep",
     "ViewCovariance",
+    "discriminant_scatter",
+    "discriminant_scree",
     "generalized_eigh",
     "load_model",
     "read_text",
