@@ -36,14 +36,18 @@ from problems.labelled_data import LabelledData
 from problems.whitening import SKETCH_FACTOR, Basis, Factor
 from rankopt.solvers.stopping import Status
 
-EXPECTED_PASSES = 25
-"""Passes that block PCG needs as a rule."""
+EXPECTED_STEPS = 16
+"""Steps that block PCG needs as a rule."""
 
-PASS_COST = 4.0
-"""Cost of a pass for each entry and class, in units of that of an entry of the covariance's factor per row."""
+PASS_COST, COLUMN_COST = 30.0, 7.0
+"""Cost of a pass for each entry of the data, and for each entry and vector that is multiplied, in units of what forming
+the covariance costs for each entry and column. Measured, as the next two."""
 
-SKETCH_COST = 20.0
-"""Cost of a sketch's QR factorisation for each entry of a d x d x d cube, in the same unit."""
+SKETCH_COST = 430.0
+"""Cost of the sketch for each entry of the data, in the same unit."""
+
+FACTOR_COST = 15.0
+"""Cost of the sketch's QR factorisation for each entry of a d x d x d cube, in the same unit."""
 
 MAX_GRAM_COLUMNS = 20_000
 """Columns up to which the covariance of dense data is formed at all: 3.2 GB in double precision."""
@@ -91,8 +95,8 @@ def discriminants(whitening: Factor | Basis, between: Array, sketch_size: int | 
 def choose_solver(n: int, d: int, n_classes: int, *, sparse: bool, ridge: bool) -> str:
     """The cheapest solver by a count of operations: direct, unless d is large or the rows do not fill the space.
 
-    Forming the covariance costs n d^2, block PCG a sketch and its factorisation and then passes of 4 n d l. Constants
-    are measured ones; the choice depends on the sizes alone.
+    Forming the covariance costs n d^2; block PCG a sketch, its factorisation, a few passes with one vector and then
+    passes with one for each class. Constants are measured ones; the choice depends on the sizes alone.
     """
     if sparse:
         if d <= MAX_SPARSE_GRAM_COLUMNS:
@@ -100,8 +104,9 @@ def choose_solver(n: int, d: int, n_classes: int, *, sparse: bool, ridge: bool) 
         return "dual" if ridge and n <= MAX_SPARSE_GRAM_COLUMNS else "block-pcg"
     if n < d:
         return "cholesky-qr"
-    passes = EXPECTED_PASSES * PASS_COST * n * d * n_classes + SKETCH_COST * d**3
-    return "direct" if d <= MAX_GRAM_COLUMNS and n * d**2 <= passes else "block-pcg"
+    steps = EXPECTED_STEPS * (PASS_COST + COLUMN_COST * n_classes) + LANCZOS_STEPS * (PASS_COST + COLUMN_COST)
+    iterations = n * d * (steps + SKETCH_COST) + FACTOR_COST * d**3
+    return "direct" if d <= MAX_GRAM_COLUMNS and n * d**2 <= iterations else "block-pcg"
 
 
 def _rank(values: Array, between: Array) -> int:
