@@ -317,26 +317,35 @@ class LDA(DiscriminantRule):
             self.solver_ = choose_solver(
                 data.n_samples, data.n_features, data.n_classes, sparse=data.sparse, ridge=self.reg > 0
             )
-        result = None
-        if self.solver_ == "direct":
-            result = self._direct(data, priors)
-            self.solver_ = "cholesky-qr" if result is None else "direct"
-        if result is None and self.solver_ == "cholesky-qr":
-            if data.n_samples < data.n_features and not data.sparse:
-                between = ClassMeans(data.means, priors).between
-                result = discriminants(row_space(data, between, float(self.reg)), between)
-            else:
-                # The sketch's pass gives the class means too.
-                whitening, size = cholesky_qr(data, float(self.reg), seed)
-                result = discriminants(whitening, ClassMeans(data.means, priors).between, size)
-        elif result is None and self.solver_ == "dual":
-            result = dual(data, priors, float(self.reg))
-        elif result is None:
-            result = iterative(
-                data, priors, float(self.reg), self.solver_, self.preconditioner,
-                tol=self.tol, max_iter=self.max_iter, seed=seed,
-            )  # fmt: skip
+        result = self._found(data, priors, seed)
+        if result is None:
+            self.solver_ = "cholesky-qr"
+            result = self._found(data, priors, seed)
+        assert result is not None
         self._set_result(result, None, ClassMeans(data.means, priors), data.like)
+
+    def _found(self, data: LabelledData, priors: Array, seed: int) -> Discriminants | None:
+        """Directions by the solver of ``solver_``; None where the automatic choice turns out not to do."""
+        ridge = float(self.reg)
+        if self.solver_ == "direct":
+            return self._direct(data, priors)
+        if self.solver_ == "dual":
+            return dual(data, priors, ridge)
+        if self.solver_ == "cholesky-qr" and data.n_samples < data.n_features and not data.sparse:
+            between = ClassMeans(data.means, priors).between
+            return discriminants(row_space(data, between, ridge), between)
+        if self.solver_ == "cholesky-qr":
+            whitening, size = cholesky_qr(data, ridge, seed)
+            return discriminants(whitening, ClassMeans(data.means, priors).between, size)
+        try:
+            return iterative(
+                data, priors, ridge, self.solver_, self.preconditioner, tol=self.tol, max_iter=self.max_iter, seed=seed
+            )
+        except ValueError:
+            # Without a ridge a preconditioner may be singular, which only the other solvers can deal with.
+            if self.solver != "auto" or ridge or data.sparse:
+                raise
+            return None
 
     def _direct(self, data: LabelledData, priors: Array) -> Discriminants | None:
         """Directions by the covariance; None where it is too ill conditioned and there is a choice."""

@@ -188,6 +188,17 @@ def test_dependent_columns_are_refused_by_iterations(solver):
     np.testing.assert_allclose(with_ridge.eigenvalues_, oracle(x, Y, reg=0.01).eigenvalues[:2], rtol=1e-8)
 
 
+def test_dependent_columns_where_iterations_were_chosen(monkeypatch):
+    monkeypatch.setattr("problems.lda.choose_solver", lambda *sizes, **kinds: "block-pcg")
+    assert LDA(random_state=0).fit(X, Y).solver_ == "block-pcg"
+    with pytest.warns(UserWarning, match="X has numerical rank 6 within its classes for 8 features that vary"):
+        lda = LDA(random_state=0).fit(np.hstack([X, X[:, :2]]), Y)
+    assert lda.solver_ == "cholesky-qr"
+    np.testing.assert_allclose(lda.eigenvalues_, LDA().fit(X, Y).eigenvalues_, rtol=1e-9)
+    with pytest.raises(ValueError, match="X contains NaN or infinity"):
+        LDA().fit(with_bad(np.nan), Y)
+
+
 WIDE, WIDE_Y = labelled_rows(40, 90, 3, seed=8)
 
 
