@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from problems.cca_direct import CanonicalPairs, solve_dense
     from problems.cca_problem import CCAProblem
     from problems.checkpoint import load_model
+    from problems.class_statistics import ClassStatistics
     from problems.corpus import Corpus, read_text
     from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
     from problems.data_matrix import DataMatrix
     from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
-    from problems.labelled_data import ClassStatistics, LabelledData
+    from problems.labelled_data import LabelledData
     from problems.language_model import LanguageModel, LanguageModelConfig
     from problems.lda import LDA
     from problems.lda_plots import discriminant_scatter, discriminant_scree
@@ -29,7 +30,7 @@ _HOMES = {
     "CCA": "cca",
     "CCAProblem": "cca_problem",
     "CanonicalPairs": "cca_direct",
-    "ClassStatistics": "labelled_data",
+    "ClassStatistics": "class_statistics",
     "Corpus": "corpus",
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",

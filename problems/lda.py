@@ -10,7 +10,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from manifolds.gram import require_nonnegative
 from manifolds.linalg import (
     Array,
     identity,
@@ -20,29 +19,14 @@ from manifolds.linalg import (
     require_real_floating,
     to_numpy,
 )
-from manifolds.sketching import require_integer
 from problems.class_labels import ClassMeans, as_priors, as_weights, classes_and_codes
+from problems.class_statistics import ClassStatistics
 from problems.discriminant_rule import DiscriminantRule
-from problems.labelled_data import ClassStatistics, LabelledData
+from problems.labelled_data import LabelledData
+from problems.lda_parameters import check_parameters, takes_parts
 from problems.lda_shrinkage import ledoit_wolf, shrunken, shrunken_discriminants
 from problems.lda_solvers import Discriminants, choose_solver, discriminants, dual, iterative
 from problems.whitening import cholesky_qr, gram_whitening, row_space
-from rankopt.solvers.parameters import require_at_least
-
-_SOLVERS = ("auto", "direct", "cholesky-qr", "dual", "block-pcg", "lobpcg", "riemannian")
-_PRECONDITIONERS = ("auto", "sketched", "nystrom", "diagonal", "exact", "identity")
-
-
-def _takes_parts(lda: LDA) -> bool:
-    """Whether the parameters allow for parts; an AttributeError that says why where they do not."""
-    if lda.solver not in ("auto", "direct"):
-        raise AttributeError(f"solver must be 'auto' or 'direct' for partial_fit, got {lda.solver!r}")
-    if lda.shrinkage == "auto" or (lda.shrinkage is not None and lda.priors is not None):
-        raise AttributeError(
-            "shrinkage must be a number, and priors left out beside it, for partial_fit: anything else needs the rows "
-            "of all calls at once"
-        )
-    return True
 
 
 class LDA(DiscriminantRule):
@@ -195,7 +179,7 @@ class LDA(DiscriminantRule):
             )
         return self
 
-    @available_if(_takes_parts)
+    @available_if(takes_parts)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> LDA:
         """Add rows to those of earlier calls, and find directions and rule for all of them, with the direct solver.
 
@@ -270,44 +254,13 @@ class LDA(DiscriminantRule):
             raise ValueError(
                 f"The number of samples must be more than the number of classes, got {rows} for {len(found)} classes"
             )
-        self._check_parameters(len(found), X.shape[1])
+        self._most_components = min(len(found) - 1, X.shape[1])
+        check_parameters(self, self._most_components)
         data = LabelledData(X, codes, len(found), weights=weights)
         if classes is None and not bool(namespace(data.counts).all(data.counts > 0)):
             raise ValueError("sample_weight must not be zero for all rows of a class; leave the class out")
         self.classes_ = found
         return data
-
-    def _check_parameters(self, n_classes: int, n_features: int) -> None:
-        self._most_components = min(n_classes - 1, n_features)
-        if self.n_components is not None:
-            require_integer("n_components", self.n_components, smallest=1)
-            if self.n_components > self._most_components:
-                raise ValueError(
-                    f"n_components must be at most {self._most_components}, the smaller of n_classes - 1 and "
-                    f"n_features, got {self.n_components}"
-                )
-        for name, choices in (("solver", _SOLVERS), ("preconditioner", _PRECONDITIONERS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        require_nonnegative("reg", self.reg)
-        require_nonnegative("tol", self.tol)
-        if self.tol == 0:
-            raise ValueError("tol must be positive, got 0")
-        require_at_least("max_iter", self.max_iter, 1, whole=True)
-        if self.solver == "dual" and self.reg == 0:
-            raise ValueError("solver='dual' needs a ridge; use reg > 0, or solver='cholesky-qr'")
-        if self.shrinkage is None:
-            return
-        if self.shrinkage != "auto":
-            require_nonnegative("shrinkage", self.shrinkage)
-            if float(self.shrinkage) > 1:
-                raise ValueError(f"shrinkage must be between 0 and 1, 'auto' or None, got {self.shrinkage}")
-        if self.reg:
-            raise ValueError(f"reg and shrinkage exclude each other, got reg={self.reg}, shrinkage={self.shrinkage}")
-        if self.solver not in ("auto", "direct"):
-            raise ValueError(
-                f"shrinkage needs solver='direct' or 'auto', got {self.solver!r}; reg goes with every solver"
-            )
 
     def _fit_plain(self, data: LabelledData, priors: Array) -> None:
         """Directions by the chosen solver, and the rule in their span."""

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from manifolds.linalg import Array, identity, machine_epsilon, namespace, symmetric_part
 from problems.class_labels import ClassMeans
+from problems.class_statistics import ClassStatistics
 from problems.generalized_eigen import generalized_eigh
-from problems.labelled_data import ClassStatistics, LabelledData
+from problems.labelled_data import LabelledData
 from problems.lda_solvers import Discriminants
 from problems.whitening import gram_whitening
 
