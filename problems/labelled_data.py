@@ -189,23 +189,18 @@ class LabelledData:
 
     def product(self, a: Array) -> Array:
         """Product S_w a with the columns of a, in one pass."""
-        xp, gaps = namespace(a), self.means - self._pilots
-        shifts = self._narrow(gaps) @ a
+        xp, shifts = namespace(a), self._narrow(self.means - self._pilots) @ a
 
-        def part(first: int, stop: int) -> tuple[Array, Array]:
+        def part(first: int, stop: int) -> tuple[Array]:
             result = xp.zeros_like(a, dtype=xp.float64)
-            totals = xp.zeros_like(shifts, dtype=xp.float64)
             for rows in _stretches(first, stop, self._small):
                 block = shifted_rows(self._take(rows), self._shifts(rows), self._roots_of(rows))
-                scores = block @ a - self._of_classes(shifts, rows)
-                result += block.T @ scores
-                totals += add_signed_rows(xp.zeros_like(shifts), scores, *self._onehot(rows))
-            return result, totals
+                # The scores are centred, and their sum over a class is rounding, so that the block need not be.
+                result += block.T @ (block @ a - self._of_classes(shifts, rows))
+            return (result,)
 
         self.n_passes += 1
-        result, totals = self._rows(self._small).sum(part)
-        # The scores are centred already, so their sums are rounding, and so is this correction.
-        return self._narrow((result - gaps.mT @ totals) / self.total)
+        return self._narrow(self._rows(self._small).sum(part)[0] / self.total)
 
     def variances(self) -> Array:
         """Diagonal of S_w, in one pass."""
