@@ -59,7 +59,7 @@ html_theme_options = {
     "footer_end": [],
     "show_prev_next": False,
 }
-html_sidebars = {"index": [], "idea": [], "subspaces": [], "training": [], "lda": [], "choosing": []}
+html_sidebars = {"index": [], "idea": [], "subspaces": [], "training": [], "cca": [], "lda": [], "choosing": []}
 html_show_sourcelink = False
 
 

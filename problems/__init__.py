@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from problems.cca import CCA
     from problems.cca_direct import CanonicalPairs, solve_dense
+    from problems.cca_plots import (
+        CrossValidatedCorrelations,
+        correlation_circle,
+        cross_validated_correlations,
+        scree_plot,
+    )
     from problems.cca_problem import CCAProblem
+    from problems.cca_solvers import LOBPCGCCA, BlockPCGCCA, CCASolver, CholeskyQRCCA, DirectCCA, RiemannianCCA
     from problems.checkpoint import load_model
     from problems.class_statistics import ClassStatistics
+    from problems.co_moments import CoMoments, Covariances
     from problems.corpus import Corpus, read_text
-    from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
+    from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
     from problems.data_matrix import DataMatrix
     from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
     from problems.labelled_data import LabelledData
@@ -25,24 +33,32 @@ if TYPE_CHECKING:
     from problems.training_options import TrainingOptions
 
 _HOMES = {
+    "BlockPCGCCA": "cca_solvers",
     "BytePairTokenizer": "tokenizer",
     "ByteTokenizer": "tokenizer",
     "CCA": "cca",
     "CCAProblem": "cca_problem",
+    "CCASolver": "cca_solvers",
     "CanonicalPairs": "cca_direct",
     "ClassStatistics": "class_statistics",
+    "CholeskyQRCCA": "cca_solvers",
+    "CoMoments": "co_moments",
     "Corpus": "corpus",
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",
-    "Covariances": "data",
+    "Covariances": "co_moments",
+    "CrossValidatedCorrelations": "cca_plots",
+    "DataMatrix": "data_matrix",
+    "DirectCCA": "cca_solvers",
     "GeneralizedEigenpairs": "generalized_eigen",
     "LDA": "lda",
     "LOBPCG": "lobpcg",
+    "LOBPCGCCA": "cca_solvers",
     "LabelledData": "labelled_data",
-    "DataMatrix": "data_matrix",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
     "PairedViews": "data",
+    "RiemannianCCA": "cca_solvers",
     "Tokenizer": "tokenizer",
     "TrainingOptions": "training_options",
     "TrainingResult": "training",
@@ -50,9 +66,12 @@ _HOMES = {
     "ViewCovariance": "data",
     "discriminant_scatter": "lda_plots",
     "discriminant_scree": "lda_plots",
+    "correlation_circle": "cca_plots",
+    "cross_validated_correlations": "cca_plots",
     "generalized_eigh": "generalized_eigen",
     "load_model": "checkpoint",
     "read_text": "corpus",
+    "scree_plot": "cca_plots",
     "solve_dense": "cca_direct",
     "train": "training",
 }
@@ -61,31 +80,42 @@ __all__ = [
     "CCA",
     "LDA",
     "LOBPCG",
+    "LOBPCGCCA",
+    "BlockPCGCCA",
     "BytePairTokenizer",
     "ByteTokenizer",
     "CCAProblem",
+    "CCASolver",
     "CanonicalPairs",
+    "CholeskyQRCCA",
     "ClassStatistics",
+    "CoMoments",
     "Corpus",
     "CovarianceMatrices",
     "CovarianceProducts",
     "Covariances",
+    "CrossValidatedCorrelations",
     "DataMatrix",
+    "DirectCCA",
     "GeneralizedEigenpairs",
     "LabelledData",
     "LanguageModel",
     "LanguageModelConfig",
     "PairedViews",
+    "RiemannianCCA",
     "Tokenizer",
     "TrainingOptions",
     "TrainingResult",
     "TrainingStep",
     "ViewCovariance",
+    "correlation_circle",
+    "cross_validated_correlations",
     "discriminant_scatter",
     "discriminant_scree",
     "generalized_eigh",
     "load_model",
     "read_text",
+    "scree_plot",
     "solve_dense",
     "train",
 ]

@@ -12,10 +12,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from manifolds.linalg import Array, namespace, require_same_kind
+from manifolds.linalg import Array, machine_epsilon, namespace, require_same_kind
 from manifolds.sketching import Sketch
-from problems.data_matrix import DataMatrix, Moments, RowBlocks, as_ridge, centred_product, gather, sketch_together
-from problems.row_blocks import as_data, cross_product, empty_like, row_block
+from problems.co_moments import CoMoments, Covariances, Moments
+from problems.data_matrix import DataMatrix, RowBlocks, as_ridge, gather, sketch_together
+from problems.row_blocks import as_data, cross_product, empty_like, row_block, widened
 
 
 class CovarianceProducts(NamedTuple):
@@ -29,14 +30,6 @@ class CovarianceProducts(NamedTuple):
     """Syy b, shape (dy, p)."""
     yx: Array
     """Sxy^T a, shape (dy, p)."""
-
-
-class Covariances(NamedTuple):
-    """Dense covariances of two views."""
-
-    xx: Array
-    xy: Array
-    yy: Array
 
 
 class CovarianceMatrices:
@@ -120,7 +113,7 @@ class PairedViews:
         require_same_kind(empty_like(y), empty_like(x), "y", "X")
         if x.shape[0] != y.shape[0]:
             raise ValueError(f"X and y must have the same number of rows, got {x.shape[0]} and {y.shape[0]}")
-        self.reg = as_pair(reg)
+        self.reg, self.scale = as_pair(reg), scale
         self.views = tuple(
             DataMatrix(data, reg=ridge, scale=scale, sample_weight=sample_weight, block_rows=block_rows, name=name)
             for name, data, ridge in zip(("X", "y"), (x, y), self.reg, strict=True)
@@ -156,19 +149,46 @@ class PairedViews:
 
     def covariances(self) -> Covariances:
         """Dense covariances of both views, in one pass; ridge included."""
-        (x, y), (dx, dy) = self.views, self.n_features
-        xx, xy, yy = x.zeros((dx, dx)), x.zeros((dx, dy)), x.zeros((dy, dy))
+        covariances, _ = self.co_moments().covariances(self.reg, scale=self.scale)
+        return Covariances(*map(self.views[0].cast, covariances))
+
+    def co_moments(self, maps: tuple[Array, Array] | None = None, *, double: bool = False) -> CoMoments:
+        """Weight, means and scatter of both views in double precision, in one pass; without scaling and ridge.
+
+        Parameters
+        ----------
+        maps : pair of array, optional
+            Matrices of shapes (dx, rx) and (dy, ry) that rows are multiplied with first.
+        double : bool
+            Whether products of single-precision blocks are taken in double precision, too, and not only added up in it.
+        """
+        x, shapes = self.views[0], self.n_features
+        if maps is not None:
+            shapes = (maps[0].shape[1], maps[1].shape[1])
+        xx, xy, yy = (x.zeros((shapes[i], shapes[j])) for i, j in ((0, 0), (0, 1), (1, 1)))
 
         def add(first: int, blocks: list[Any]) -> None:
             nonlocal xx, xy, yy
+            if double:
+                blocks = [widened(block) for block in blocks]
+            if maps is not None:
+                blocks = [block @ mapping for block, mapping in zip(blocks, maps, strict=True)]
             xx += cross_product(blocks[0], blocks[0])
             xy += cross_product(blocks[0], blocks[1])
             yy += cross_product(blocks[1], blocks[1])
 
         self._passes += 1
-        gap_x, gap_y = gather(self.views, add, self.rows, rows=4096)
-        xy = x.cast(centred_product(xy, (x, y), (gap_x, gap_y)))
-        return Covariances(x.covariance_from(xx, gap_x), xy, y.covariance_from(yy, gap_y))
+        wide, weight = xx.dtype, x.total_weight
+        gaps = [x.cast(gap, wide) for gap in gather(self.views, add, self.rows, rows=4096)]
+        means = [x.cast(view.moments.mean, wide) for view in self.views]
+        if maps is not None:
+            gaps, means = (
+                [part @ mapping for part, mapping in zip(parts, maps, strict=True)] for parts in (gaps, means)
+            )
+        gap_x, gap_y = gaps
+        for total, (left, right) in ((xx, (gap_x, gap_x)), (xy, (gap_x, gap_y)), (yy, (gap_y, gap_y))):
+            total -= weight * left[:, None] * right
+        return CoMoments(weight, means[0], means[1], xx, xy, yy, machine_epsilon(x.like))
 
     def products(self, a: Array, b: Array) -> CovarianceProducts:
         """Products Sxx a, Sxy b, Syy b and Sxy^T a in one pass: each block is read once for both views.

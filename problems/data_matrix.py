@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from manifolds.linalg import Array, convert, identity, is_array, is_torch_array, namespace, require_same_kind, to_numpy
 from manifolds.sketching import Sketch
+from problems.co_moments import Moments
 from problems.row_blocks import (
     as_data,
     bytes_per_row,
@@ -36,13 +37,6 @@ _GATHER_BYTES = 2**27
 
 _BLOCK_BYTES = 3 * 2**19
 """Default size of a row block: small enough to stay in a core's cache between its two products."""
-
-
-class Moments(NamedTuple):
-    """Column means of a data matrix, and what its columns are divided by."""
-
-    mean: Array
-    scale: Array
 
 
 class DataMatrix:
@@ -151,13 +145,10 @@ class DataMatrix:
             nonlocal total
             total += cross_product(block, block)
 
-        gap = self.gather(add, rows=4096)
-        return self.covariance_from(total, gap)
-
-    def covariance_from(self, total: Array, gap: Array) -> Array:
-        """Covariance from the sum of the outer products of the shifted rows, and the gap of the shift to the mean."""
-        matrix = centred_product(total, (self, self), (gap, gap)) + self.reg * identity(self.n_features, total)
-        return self.cast(matrix)
+        gap = self.cast(self.gather(add, rows=4096), total.dtype)
+        scale = self.cast(self.moments.scale, total.dtype)
+        covariance = (total / self.total_weight - gap[:, None] * gap) / (scale[:, None] * scale)
+        return self.cast(covariance + self.reg * identity(self.n_features, total))
 
     def products(self, a: Array) -> Array:
         """Product S a in one pass, shape (d, p)."""
@@ -177,6 +168,18 @@ class DataMatrix:
 
     def __matmul__(self, a: Array) -> Array:
         return self.products(a)
+
+    def diagonal(self) -> Array:
+        """Diagonal of S, shape (d,), in one pass."""
+        squares = self.zeros((self.n_features,))
+
+        def add(first: int, block: Any) -> None:
+            nonlocal squares
+            squares += column_squares(block)
+
+        gap = self.gather(add)
+        variances = squares / self.total_weight - self.cast(gap, squares.dtype) ** 2
+        return self.cast(variances / self.cast(self.moments.scale, squares.dtype) ** 2 + self.reg)
 
     def transform(self, a: Array) -> Array:
         """Scores Xc a, shape (n, p), in one pass."""
@@ -329,14 +332,6 @@ def sketch_together(matrices: Sequence[DataMatrix], sketch: Sketch, blocks: RowB
         out *= lead.total_weight**-0.5
         results.append((out - ones * gap) / matrix.moments.scale)
     return results
-
-
-def centred_product(total: Array, pair: tuple[DataMatrix, DataMatrix], gaps: tuple[Array, Array]) -> Array:
-    """Xc^T W Yc from the sum of the outer products of shifted rows of two matrices, in double precision."""
-    wide, weight = total.dtype, pair[0].total_weight
-    gap_x, gap_y = (matrix.cast(gap, wide) for matrix, gap in zip(pair, gaps, strict=True))
-    scale_x, scale_y = (matrix.cast(matrix.moments.scale, wide) for matrix in pair)
-    return (total / weight - gap_x[:, None] * gap_y) / (scale_x[:, None] * scale_y)
 
 
 def as_ridge(reg: Any) -> float:

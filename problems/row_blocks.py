@@ -93,3 +93,10 @@ def cross_product(left: Any, right: Any) -> Array:
     """Dense left^T right of two blocks with the same rows."""
     product = left.T @ right
     return product if is_array(product) else product.toarray()
+
+
+def widened(block: Any) -> Any:
+    """Block in double precision."""
+    return (
+        namespace(block).astype(block, namespace(block).float64, copy=False) if is_array(block) else block.astype(float)
+    )
