@@ -41,7 +41,7 @@ from problems.row_blocks import (
 )
 from problems.row_reduction import RowReduction
 
-_BLOCK_BYTES = 2**24
+_BLOCK_BYTES = 2**23
 """Size of a row block that is squared or sketched."""
 
 _CACHED_BYTES = 3 * 2**19
@@ -311,7 +311,9 @@ class LabelledData:
                 block = shifted_rows(self._take(rows), self._shifts(rows), self._roots_of(rows))
                 sums += add_signed_rows(self._zeros(self.n_classes), block, *self._onehot(rows))
                 new = part(block, rows)
-                totals = tuple(old + more for old, more in zip(totals, new, strict=True)) if totals else new
+                for total, more in zip(totals, new, strict=bool(totals)):
+                    total += more
+                totals = totals or new
             return sums, *totals
 
         self.n_passes += 1
