@@ -93,6 +93,14 @@ def warn_of_undocumented_names(app: Sphinx, env: BuildEnvironment) -> None:
         logging.getLogger(__name__).warning(sentence)
 
 
+def without_metadata_requests(
+    app: Sphinx, what: str, name: str, member: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out ``set_fit_request`` and its like, which refer to pages of scikit-learn's own documentation."""
+    return True if name.startswith("set_") and name.endswith("_request") else None
+
+
 def setup(app: Sphinx) -> None:
-    """Connect the check of the API reference."""
+    """Connect the checks of the API reference."""
+    app.connect("autodoc-skip-member", without_metadata_requests)
     app.connect("env-check-consistency", warn_of_undocumented_names)

@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from problems.canonical_pairs import CanonicalPairs
     from problems.cca import CCA
-    from problems.cca_direct import CanonicalPairs, solve_dense
+    from problems.cca_direct import solve_dense
     from problems.cca_plots import (
         CrossValidatedCorrelations,
         correlation_circle,
@@ -39,9 +40,9 @@ _HOMES = {
     "CCA": "cca",
     "CCAProblem": "cca_problem",
     "CCASolver": "cca_solvers",
-    "CanonicalPairs": "cca_direct",
-    "ClassStatistics": "class_statistics",
+    "CanonicalPairs": "canonical_pairs",
     "CholeskyQRCCA": "cca_solvers",
+    "ClassStatistics": "class_statistics",
     "CoMoments": "co_moments",
     "Corpus": "corpus",
     "CovarianceMatrices": "data",

@@ -15,12 +15,12 @@ from sklearn.base import (
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from manifolds.linalg import Array, convert, is_array, is_torch_array, namespace, require_same_kind, to_numpy
+from manifolds.linalg import Array, convert, is_array, is_torch_array, require_same_kind, to_numpy
+from problems.canonical_pairs import loadings_of, with_fixed_signs
 from problems.cca_choice import Sizes, choose_solver
-from problems.cca_direct import CanonicalPairs
 from problems.cca_solvers import SOLVERS, CCASolver, DirectCCA, Request, Solution
 from problems.co_moments import CoMoments, Moments
-from problems.data import CovarianceProducts, PairedViews
+from problems.data import PairedViews
 from problems.view_inputs import SPARSE_FORMATS, as_columns, as_target, in_kind, scores_of
 from problems.view_preconditioners import PRECONDITIONERS
 from rankopt.solvers.parameters import require_at_least
@@ -69,7 +69,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
     x_loadings_, y_loadings_ : arrays
         Coefficients of the regression of each view on its own scores, by which ``inverse_transform`` works.
     coef_ : array of shape (n_targets, n_features)
-        Coefficients of the regression of y on X through the canonical variates.
+        Coefficients of the regression of y on X through the canonical variates; formed when asked for.
     intercept_ : array of shape (n_targets,)
         The mean of y.
     x_mean_, y_mean_ : arrays
@@ -246,7 +246,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         return x if y is None else (x, self._restored(y, self.y_loadings_, self._y_scale, self.y_mean_, "y"))
 
     def predict(self, X: Any) -> Array:
-        """Second view as predicted from the first: (X - mean) coef_^T + intercept_.
+        """Second view as predicted from the first, ``(X - x_mean_) coef_^T + intercept_``.
 
         Parameters
         ----------
@@ -257,7 +257,8 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         array of shape (n_samples, n_targets), or (n_samples,) where y was one-dimensional
         """
         check_is_fitted(self)
-        predicted = scores_of(self._known_view(X), self.x_mean_, self.coef_.mT, "X") + self.intercept_
+        scores = scores_of(self._known_view(X), self.x_mean_, self.x_rotations_, "X")
+        predicted = scores @ self._score_coefficients.mT + self.intercept_
         return predicted[:, 0] if self._one_target else predicted
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -276,6 +277,13 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         weights = None if sample_weight is None else to_numpy(sample_weight)
         return float(r2_score(to_numpy(y), to_numpy(self.predict(X)), sample_weight=weights))
 
+    @property
+    def coef_(self) -> Array:
+        """Coefficients of y on X, shape (n_targets, n_features), formed when they are asked for."""
+        check_is_fitted(self, "x_rotations_")
+        # u u^T Sxy is the ridge regression of y on X, restricted to the canonical directions.
+        return self._score_coefficients @ self.x_rotations_.mT
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -290,16 +298,15 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
 
     def _set(self, solution: Solution, solver: str, moments: tuple[Moments, Moments], n_passes: int) -> None:
         """Fitted attributes from the solution."""
-        pairs, products = _signed(solution.pairs, solution.products)
+        pairs, products = with_fixed_signs(solution.pairs, solution.products)
         self.correlations_, self.x_weights_, self.y_weights_ = pairs
         (self.x_mean_, self._x_scale), (self.y_mean_, self._y_scale) = moments
         self.x_rotations_ = self.x_weights_ / self._x_scale[:, None]
         self.y_rotations_ = self.y_weights_ / self._y_scale[:, None]
         reg = self.reg if isinstance(self.reg, (tuple, list)) else (self.reg, self.reg)
-        self.x_loadings_ = _loadings(pairs.u, products.xx, float(reg[0]))
-        self.y_loadings_ = _loadings(pairs.v, products.yy, float(reg[1]))
-        # u u^T Sxy is the ridge regression of y on X, restricted to the canonical directions.
-        self.coef_ = (products.yx * self._y_scale[:, None]) @ self.x_rotations_.mT
+        self.x_loadings_ = loadings_of(pairs.u, products.xx, float(reg[0]))
+        self.y_loadings_ = loadings_of(pairs.v, products.yy, float(reg[1]))
+        self._score_coefficients = products.yx * self._y_scale[:, None]
         self.intercept_ = self.y_mean_
         self.solver_, self.n_passes_, self.n_iter_ = solver, n_passes, max(1, solution.n_iter)
         self.condition_number_, self.sketch_size_ = solution.condition, solution.sketch_size
@@ -385,18 +392,3 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         if isinstance(state, np.random.RandomState):
             return np.random.default_rng(state.randint(2**31))
         return np.random.default_rng(state)
-
-
-def _loadings(directions: Array, products: Array, reg: float) -> Array:
-    """Coefficients S u (u^T S u)^{-1} of the regression of a view on its scores, S without the ridge."""
-    plain = products - reg * directions if reg else products
-    return namespace(plain).linalg.solve(directions.mT @ plain, plain.mT).mT
-
-
-def _signed(pairs: CanonicalPairs, products: CovarianceProducts) -> tuple[CanonicalPairs, CovarianceProducts]:
-    """Pairs whose signs do not depend on the solver: the largest weight of each x direction is positive."""
-    xp = namespace(pairs.u)
-    largest = xp.max(pairs.u, axis=0) >= -xp.min(pairs.u, axis=0)
-    signs = xp.where(largest, xp.ones_like(pairs.u[0]), -xp.ones_like(pairs.u[0]))
-    signed = CovarianceProducts(*(part * signs for part in products))
-    return CanonicalPairs(pairs.correlations, pairs.u * signs, pairs.v * signs), signed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
 
 from manifolds.linalg import (
     Array,
@@ -16,23 +15,13 @@ from manifolds.linalg import (
     standard_normal,
     triangular_condition,
 )
+from problems.canonical_pairs import CanonicalPairs
 from problems.co_moments import Covariances
 from problems.data_matrix import DataMatrix
 from problems.whitening import Basis, Factor
 
 _FULL_DECOMPOSITION = 64
 """Order up to which all singular vectors are computed, since the leading ones alone are no faster."""
-
-
-class CanonicalPairs(NamedTuple):
-    """Leading canonical correlations and vectors."""
-
-    correlations: Array
-    """Shape (p,), decreasing."""
-    u: Array
-    """Shape (dx, p), with u^T Sxx u = I."""
-    v: Array
-    """Shape (dy, p), with v^T Syy v = I."""
 
 
 def solve_dense(covariances: Covariances, n_components: int) -> CanonicalPairs:

@@ -32,7 +32,7 @@ from manifolds.linalg import (
 from manifolds.manifold import Point
 from manifolds.product import Product, ProductGeometry
 from manifolds.retractions import CholeskyQR, Orthonormalization, RankDeficientError
-from problems.cca_direct import CanonicalPairs
+from problems.canonical_pairs import CanonicalPairs
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
 from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, bilinear_value_and_slope
 from rankopt.solvers.parameters import require_at_least

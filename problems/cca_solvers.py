@@ -13,8 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from manifolds.linalg import Array, identity, machine_epsilon, namespace, symmetric_part
 from manifolds.sketching import SparseSignSketch
 from problems.block_pcg import block_pcg
+from problems.canonical_pairs import CanonicalPairs
 from problems.cca_direct import (
-    CanonicalPairs,
     cholesky_whitening,
     pairs_of,
     sketched_whitening,

@@ -342,8 +342,18 @@ def as_ridge(reg: Any) -> float:
 
 
 def _pilot(block: Any) -> Array | None:
-    """Mean of a few rows, to shift dense rows by."""
-    return namespace(block).mean(block[:256], axis=0) if is_array(block) else None
+    """Mean of a few rows, to shift dense rows by; None where shifting them would save no digits worth a copy of them.
+
+    That is where no mean is above twice its deviation, so that squares grow by a factor of five at most. Sums of
+    single-precision rows are taken in single precision, and need small terms.
+    """
+    if not is_array(block):
+        return None
+    xp, rows = namespace(block), block[:256]
+    mean = xp.mean(rows, axis=0)
+    spread = xp.mean((rows - mean) ** 2, axis=0)
+    double = xp.finfo(block.dtype).bits == 64
+    return None if double and bool(xp.all(mean * mean <= 4 * spread)) else mean
 
 
 def _as_weights(sample_weight: Any, n: int, like: Array) -> Array:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from manifolds.linalg import Array, Seed, machine_epsilon, namespace, standard_normal, symmetric_part
-from problems.cca_direct import CanonicalPairs
+from problems.canonical_pairs import CanonicalPairs
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews
 from rankopt.solvers.stopping import Status
 
