@@ -2,9 +2,10 @@
 
 Pixels of MNIST, spoken letters (Isolet) and the sparse sector data of LIBSVM. In a round every solver runs once, in an
 order drawn anew, those that iterate over the data in the first round only; times are medians, ratios medians of the
-ratios within a round; processor seconds, of all cores, show what a busy machine hides. Memory is the peak of what numpy allocates beyond the data, in a run of its own. Errors are those
-of the explained variance ratios against an oracle in double precision that squares nothing: a QR factorisation of the
-centred rows, with the ridge below them. Data that are not there are left out.
+ratios within a round; processor seconds, of all cores, show what a busy machine hides. Memory is the peak of what numpy
+allocates beyond the data, in a run of its own. Errors are those of the explained variance ratios against an oracle in
+double precision that squares nothing: a QR factorisation of the centred rows, with the ridge below them. Data that are
+not there are left out.
 """
 
 import argparse
