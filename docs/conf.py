@@ -59,7 +59,9 @@ html_theme_options = {
     "footer_end": [],
     "show_prev_next": False,
 }
-html_sidebars = {"index": [], "idea": [], "subspaces": [], "training": [], "choosing": [], "migration": []}
+html_sidebars = {
+    page: [] for page in ("index", "idea", "subspaces", "training", "cca", "lda", "completion", "choosing", "migration")
+}
 html_show_sourcelink = False
 
 
@@ -93,6 +95,14 @@ def warn_of_undocumented_names(app: Sphinx, env: BuildEnvironment) -> None:
         logging.getLogger(__name__).warning(sentence)
 
 
+def without_metadata_requests(
+    app: Sphinx, what: str, name: str, member: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out ``set_fit_request`` and its like, which refer to pages of scikit-learn's own documentation."""
+    return True if name.startswith("set_") and name.endswith("_request") else None
+
+
 def setup(app: Sphinx) -> None:
-    """Connect the check of the API reference."""
+    """Connect the checks of the API reference."""
+    app.connect("autodoc-skip-member", without_metadata_requests)
     app.connect("env-check-consistency", warn_of_undocumented_names)

@@ -7,14 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from problems.alternating_minimization import AlternatingMinimization
+    from problems.canonical_pairs import CanonicalPairs
     from problems.cca import CCA
-    from problems.cca_direct import CanonicalPairs, solve_dense
+    from problems.cca_direct import solve_dense
+    from problems.cca_plots import (
+        CrossValidatedCorrelations,
+        correlation_circle,
+        cross_validated_correlations,
+        scree_plot,
+    )
     from problems.cca_problem import CCAProblem
+    from problems.cca_solvers import LOBPCGCCA, BlockPCGCCA, CCASolver, CholeskyQRCCA, DirectCCA, RiemannianCCA
     from problems.checkpoint import load_model
+    from problems.class_statistics import ClassStatistics
+    from problems.co_moments import CoMoments, Covariances
     from problems.completion_problem import CompletionProblem
     from problems.corpus import Corpus, read_text
-    from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
+    from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
+    from problems.data_matrix import DataMatrix
+    from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
+    from problems.labelled_data import LabelledData
     from problems.language_model import LanguageModel, LanguageModelConfig
+    from problems.lda import LDA
+    from problems.lda_plots import discriminant_scatter, discriminant_scree
+    from problems.lobpcg import LOBPCG
     from problems.matrix_completion import MatrixCompletion
     from problems.observed_entries import ObservedEntries
     from problems.robust_completion import SubgradientSteps
@@ -24,58 +40,98 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AlternatingMinimization": "alternating_minimization",
+    "BlockPCGCCA": "cca_solvers",
     "BytePairTokenizer": "tokenizer",
     "ByteTokenizer": "tokenizer",
     "CCA": "cca",
     "CCAProblem": "cca_problem",
-    "CanonicalPairs": "cca_direct",
     "CompletionProblem": "completion_problem",
+    "CCASolver": "cca_solvers",
+    "CanonicalPairs": "canonical_pairs",
+    "CholeskyQRCCA": "cca_solvers",
+    "ClassStatistics": "class_statistics",
+    "CoMoments": "co_moments",
     "Corpus": "corpus",
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",
-    "Covariances": "data",
+    "Covariances": "co_moments",
+    "CrossValidatedCorrelations": "cca_plots",
+    "DataMatrix": "data_matrix",
+    "DirectCCA": "cca_solvers",
+    "GeneralizedEigenpairs": "generalized_eigen",
+    "LDA": "lda",
+    "LOBPCG": "lobpcg",
+    "LOBPCGCCA": "cca_solvers",
+    "LabelledData": "labelled_data",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
     "MatrixCompletion": "matrix_completion",
     "ObservedEntries": "observed_entries",
     "PairedViews": "data",
     "SubgradientSteps": "robust_completion",
+    "RiemannianCCA": "cca_solvers",
     "Tokenizer": "tokenizer",
     "TrainingOptions": "training_options",
     "TrainingResult": "training",
     "TrainingStep": "training",
     "ViewCovariance": "data",
+    "discriminant_scatter": "lda_plots",
+    "discriminant_scree": "lda_plots",
+    "correlation_circle": "cca_plots",
+    "cross_validated_correlations": "cca_plots",
+    "generalized_eigh": "generalized_eigen",
     "load_model": "checkpoint",
     "read_text": "corpus",
+    "scree_plot": "cca_plots",
     "solve_dense": "cca_direct",
     "train": "training",
 }
 
 __all__ = [
     "CCA",
+    "LDA",
+    "LOBPCG",
+    "LOBPCGCCA",
     "AlternatingMinimization",
+    "BlockPCGCCA",
     "BytePairTokenizer",
     "ByteTokenizer",
     "CCAProblem",
+    "CCASolver",
     "CanonicalPairs",
+    "CholeskyQRCCA",
+    "ClassStatistics",
+    "CoMoments",
     "CompletionProblem",
     "Corpus",
     "CovarianceMatrices",
     "CovarianceProducts",
     "Covariances",
+    "CrossValidatedCorrelations",
+    "DataMatrix",
+    "DirectCCA",
+    "GeneralizedEigenpairs",
+    "LabelledData",
     "LanguageModel",
     "LanguageModelConfig",
     "MatrixCompletion",
     "ObservedEntries",
     "PairedViews",
+    "RiemannianCCA",
     "SubgradientSteps",
     "Tokenizer",
     "TrainingOptions",
     "TrainingResult",
     "TrainingStep",
     "ViewCovariance",
+    "correlation_circle",
+    "cross_validated_correlations",
+    "discriminant_scatter",
+    "discriminant_scree",
+    "generalized_eigh",
     "load_model",
     "read_text",
+    "scree_plot",
     "solve_dense",
     "train",
 ]

@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
-
-from manifolds.linalg import (
-    Array,
-    convert,
-    is_torch_array,
-    machine_epsilon,
-    namespace,
-    require_finite,
-    require_same_kind,
-    triangular_condition,
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    MultiOutputMixin,
+    RegressorMixin,
+    TransformerMixin,
 )
-from manifolds.preconditioners import CholeskyPreconditioner, SketchedGramPreconditioner
-from manifolds.sketching import CountSketch
-from problems.cca_direct import CanonicalPairs, solve_dense
-from problems.cca_problem import CCAProblem
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from manifolds.linalg import Array, convert, is_array, is_torch_array, require_same_kind, to_numpy
+from problems.canonical_pairs import loadings_of, with_fixed_signs
+from problems.cca_choice import Sizes, choose_solver
+from problems.cca_solvers import SOLVERS, CCASolver, DirectCCA, Request, Solution
+from problems.co_moments import CoMoments, Moments
 from problems.data import PairedViews
-from rankopt.minimize import minimize
+from problems.view_inputs import SPARSE_FORMATS, as_columns, as_target, in_kind, scores_of
+from problems.view_preconditioners import PRECONDITIONERS
 from rankopt.solvers.parameters import require_at_least
-from rankopt.solvers.stopping import GradientNorm, MaxIterations, Status
-
-EXPECTED_PASSES = 45
-"""Passes that the sketched Riemannian solver needs as a rule."""
-
-BREAK_EVEN = 110
-"""Columns per view, per expected pass, at which forming the covariances costs as much as the passes."""
-
-ROWS_PER_COLUMN = 8
-"""Rows per column below which the sketch is no smaller than the data."""
-
-SKETCH_FACTOR = 4
-"""Rows of the sketch per column."""
 
 
-class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):
     """Canonical correlation analysis: pairs of directions in two views whose scores correlate most.
 
     Finds u_i, v_i that maximise the correlations of X u_i and Y v_i, each pair uncorrelated with the ones before.
-    Scores have unit variance. Arrays of numpy and torch, float32 and float64, on CPU or CUDA: everything follows X.
+    Scores have unit variance, a ridge included. Data may be numpy arrays, scipy sparse matrices, or torch tensors on
+    CPU or CUDA, float32 or float64: everything follows X. They are read in blocks of rows and never copied, nor are
+    sparse data filled.
 
     Parameters
     ----------
@@ -56,28 +42,36 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Whether columns are divided by their standard deviations. Without a ridge this changes no correlation.
     reg : float or pair of float
         Ridge on the covariance (1/n) of each view.
-    solver : {"auto", "riemannian", "direct"}
-        ``"direct"`` forms and decomposes the covariances in one pass over the data. ``"riemannian"`` never forms
-        them: it runs conjugate gradients on the product of two generalized Stiefel manifolds, one pass per step.
-        ``"auto"`` takes the direct way up to about 5,000 columns per view, or fewer than 8 rows per column, where it
-        is faster.
-    preconditioner : {"auto", "sketched", "exact", "identity"}
-        Metric of the Riemannian solver; ``"auto"`` is the sketched one.
+    solver : str or CCASolver
+        ``"direct"`` forms the covariances in one pass and decomposes them. ``"cholesky-qr"`` does so for the data
+        whitened by a sketch, in two passes, which keeps all digits of ill-conditioned data. ``"lobpcg"`` and
+        ``"riemannian"`` (conjugate gradients; ``"trust-region"`` for the second-order method) never form a covariance:
+        a pass per iteration. ``"block-pcg"`` does so over one view where the other is small. ``"auto"`` takes the one
+        with the least estimated cost, and Cholesky-QR instead of the direct one where the condition number asks for it.
+    preconditioner : {"auto", "sketched", "nystrom", "diagonal", "exact", "identity"}
+        Metric of the iterative solvers. ``"auto"`` is the sketched one where the sketch is smaller than the data.
     tol : float
-        Norm of the Riemannian gradient at which the Riemannian solver stops.
+        Norm of the residuals, or of the Riemannian gradient, at which an iterative solver stops; not below 100 times
+        the machine epsilon.
     max_iter : int
-        Steps of the Riemannian solver at most.
-    random_state : None, int or numpy.random.Generator
+        Iterations of an iterative solver at most.
+    random_state : None, int, numpy.random.Generator or numpy.random.RandomState
         Of the sketch and the start point.
 
     Attributes
     ----------
     correlations_ : array of shape (n_components,)
-        Canonical correlations on the training data, decreasing.
+        Canonical correlations on the training data, decreasing; with a ridge those of the ridged covariances.
     x_weights_, y_weights_ : arrays of shape (n_features, n_components), (n_targets, n_components)
         Directions u_i and v_i for centred, and with ``scale`` also scaled, data.
     x_rotations_, y_rotations_ : arrays
         The same directions for centred data in its own units, as ``transform`` uses them.
+    x_loadings_, y_loadings_ : arrays
+        Coefficients of the regression of each view on its own scores, by which ``inverse_transform`` works.
+    coef_ : array of shape (n_targets, n_features)
+        Coefficients of the regression of y on X through the canonical variates; formed when asked for.
+    intercept_ : array of shape (n_targets,)
+        The mean of y.
     x_mean_, y_mean_ : arrays
         Column means.
     solver_ : str
@@ -85,11 +79,14 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     n_passes_ : int
         Reads of the data.
     n_iter_ : int
-        Steps of the Riemannian solver; 1 for the direct one.
+        Iterations; 1 for solvers that decompose.
+    condition_number_ : float or None
+        Estimate of the condition number that mattered: of the covariances (direct), of their scaled form (Cholesky-QR),
+        or relative to the preconditioner.
     sketch_size_ : int or None
         Rows of the sketch.
     status_ : Status or None
-        Why the Riemannian solver stopped.
+        Why an iterative solver stopped.
 
     References
     ----------
@@ -116,7 +113,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         *,
         scale: bool = False,
         reg: float | tuple[float, float] = 0.0,
-        solver: str = "auto",
+        solver: str | CCASolver = "auto",
         preconditioner: str = "auto",
         tol: float = 1e-6,
         max_iter: int = 1000,
@@ -131,13 +128,15 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.max_iter = max_iter
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> CCA:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CCA:
         """Find the canonical pairs of two views.
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
-        y : array of shape (n_samples, n_targets) or (n_samples,)
+        X : array or scipy sparse matrix of shape (n_samples, n_features)
+        y : array or scipy sparse matrix of shape (n_samples, n_targets) or (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+            Non-negative; whole weights are as good as repeated rows.
 
         Returns
         -------
@@ -152,22 +151,54 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Warns
         -----
         ConvergenceWarning
-            If the Riemannian solver did not converge.
+            If an iterative solver did not converge.
+        UserWarning
+            If a view without ridge is rank deficient and is truncated.
         """
-        x, y = self._views(X, y)
-        data = PairedViews(x, y, reg=self.reg, scale=self.scale)
-        self._check_parameters(x, y)
-        self.solver_ = self._choose_solver(x, y) if self.solver == "auto" else self.solver
-        self.sketch_size_, self.status_, self.n_iter_ = None, None, 1
-        if self.solver_ == "direct":
-            pairs = solve_dense(data.covariances(), self.n_components)
-        else:
-            pairs = self._solve_riemannian(data)
-        self.correlations_, self.x_weights_, self.y_weights_ = _signed(pairs)
-        (self.x_mean_, x_scale), (self.y_mean_, y_scale) = data.moments
-        self.x_rotations_ = self.x_weights_ / x_scale[:, None]
-        self.y_rotations_ = self.y_weights_ / y_scale[:, None]
-        self.n_passes_ = data.n_passes
+        x, targets = self._views(X, y, reset=True)
+        data = PairedViews(x, targets, reg=self.reg, scale=self.scale, sample_weight=sample_weight)
+        self._check_parameters(data.n_samples, *data.n_features)
+        solver = self._chosen_solver(x, targets, data)
+        solution = solver.solve(
+            data, Request(int(self.n_components), self.preconditioner, self.tol, self.max_iter, self._generator())
+        )
+        self._co_moments: CoMoments | None = None
+        self._set(solution, solution.solver or solver.name, data.moments, data.n_passes)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> CCA:
+        """Find the canonical pairs of all batches so far, whose means and covariances add up; by the direct solver.
+
+        Parameters
+        ----------
+        X : array or scipy sparse matrix of shape (n_samples, n_features)
+        y : array or scipy sparse matrix of shape (n_samples, n_targets) or (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+
+        Returns
+        -------
+        CCA
+            The fitted estimator itself.
+        """
+        seen = getattr(self, "_co_moments", None)
+        x, targets = self._views(X, y, reset=seen is None)
+        data = PairedViews(x, targets, reg=self.reg, sample_weight=sample_weight)
+        if seen is not None:
+            require_same_kind(data.like, self.x_mean_, "X", "the batches before")
+            if data.n_features[1] != seen.y_mean.shape[0]:
+                raise ValueError(
+                    f"y has {data.n_features[1]} columns, but the batches before had {seen.y_mean.shape[0]}"
+                )
+        self._check_parameters(data.n_samples if seen is None else 2**62, *data.n_features)
+        moments = data.co_moments(double=True)
+        together = moments if seen is None else seen.merged(moments)
+        views = PairedViews(x, targets, reg=self.reg, scale=self.scale)
+        solution = DirectCCA().from_moments(together, views, int(self.n_components))
+        assert solution is not None  # there is no fallback
+        self._co_moments = together
+        _, wide = together.covariances(scale=self.scale)
+        of_x, of_y = (Moments(*map(data.views[0].cast, part)) for part in wide)
+        self._set(solution, "direct", (of_x, of_y), data.n_passes if seen is None else self.n_passes_ + data.n_passes)
         return self
 
     def transform(self, X: Any, y: Any = None) -> Any:
@@ -175,8 +206,8 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
-        y : array of shape (n_samples, n_targets), optional
+        X : array or scipy sparse matrix of shape (n_samples, n_features)
+        y : array or scipy sparse matrix of shape (n_samples, n_targets), optional
 
         Returns
         -------
@@ -185,123 +216,179 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             Only where y is given, as the second of a pair.
         """
         check_is_fitted(self)
-        x = _in_kind(X, self._view(X, reset=False), self.x_mean_)
-        x_scores = _scores(x, self.x_mean_, self.x_rotations_, "X")
+        x_scores = scores_of(self._known_view(X), self.x_mean_, self.x_rotations_, "X")
         if y is None:
             return x_scores
-        return x_scores, _scores(_as_target(y, self.y_mean_), self.y_mean_, self.y_rotations_, "y")
+        return x_scores, scores_of(as_columns(as_target(y, self.y_mean_)), self.y_mean_, self.y_rotations_, "y")
 
-    def fit_transform(self, X: Any, y: Any) -> Any:
+    def fit_transform(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fit, and return the scores of both views."""
-        return self.fit(X, y).transform(X, y)
+        return self.fit(X, y, sample_weight).transform(X, y)
+
+    def inverse_transform(self, X: Any, y: Any = None) -> Any:
+        """Data whose scores are given, by the regression of each view on its scores.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_components)
+            Scores of the first view.
+        y : array of shape (n_samples, n_components), optional
+            Scores of the second view.
+
+        Returns
+        -------
+        x : array of shape (n_samples, n_features)
+        y : array of shape (n_samples, n_targets)
+            Only where y is given, as the second of a pair.
+        """
+        check_is_fitted(self)
+        x = self._restored(X, self.x_loadings_, self._x_scale, self.x_mean_, "X")
+        return x if y is None else (x, self._restored(y, self.y_loadings_, self._y_scale, self.y_mean_, "y"))
+
+    def predict(self, X: Any) -> Array:
+        """Second view as predicted from the first, ``(X - x_mean_) coef_^T + intercept_``.
+
+        Parameters
+        ----------
+        X : array or scipy sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_targets), or (n_samples,) where y was one-dimensional
+        """
+        check_is_fitted(self)
+        scores = scores_of(self._known_view(X), self.x_mean_, self.x_rotations_, "X")
+        predicted = scores @ self._score_coefficients.mT + self.intercept_
+        return predicted[:, 0] if self._one_target else predicted
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Coefficient of determination R^2 of the prediction, the mean over the columns of y.
+
+        Parameters
+        ----------
+        X : array or scipy sparse matrix of shape (n_samples, n_features)
+        y : array of shape (n_samples, n_targets) or (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+        """
+        weights = None if sample_weight is None else to_numpy(sample_weight)
+        return float(r2_score(to_numpy(y), to_numpy(self.predict(X)), sample_weight=weights))
+
+    @property
+    def coef_(self) -> Array:
+        """Coefficients of y on X, shape (n_targets, n_features), formed when they are asked for."""
+        check_is_fitted(self, "x_rotations_")
+        # u u^T Sxy is the ridge regression of y on X, restricted to the canonical directions.
+        return self._score_coefficients @ self.x_rotations_.mT
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        tags.regressor_tags.poor_score = True  # through two components it need not predict well
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
     @property
     def _n_features_out(self) -> int:
         return self.x_rotations_.shape[1]
 
-    def _views(self, X: Any, y: Any) -> tuple[Array, Array]:
+    def _set(self, solution: Solution, solver: str, moments: tuple[Moments, Moments], n_passes: int) -> None:
+        """Fitted attributes from the solution."""
+        pairs, products = with_fixed_signs(solution.pairs, solution.products)
+        self.correlations_, self.x_weights_, self.y_weights_ = pairs
+        (self.x_mean_, self._x_scale), (self.y_mean_, self._y_scale) = moments
+        self.x_rotations_ = self.x_weights_ / self._x_scale[:, None]
+        self.y_rotations_ = self.y_weights_ / self._y_scale[:, None]
+        reg = self.reg if isinstance(self.reg, (tuple, list)) else (self.reg, self.reg)
+        self.x_loadings_ = loadings_of(pairs.u, products.xx, float(reg[0]))
+        self.y_loadings_ = loadings_of(pairs.v, products.yy, float(reg[1]))
+        self._score_coefficients = products.yx * self._y_scale[:, None]
+        self.intercept_ = self.y_mean_
+        self.solver_, self.n_passes_, self.n_iter_ = solver, n_passes, max(1, solution.n_iter)
+        self.condition_number_, self.sketch_size_ = solution.condition, solution.sketch_size
+        self.status_ = solution.status
+
+    def _restored(self, scores: Any, loadings: Array, scale: Array, mean: Array, name: str) -> Array:
+        scores = scores if is_array(scores) else convert(np.asarray(scores), mean)
+        require_same_kind(scores, mean, name, "the data of fit")
+        if scores.ndim != 2 or scores.shape[1] != loadings.shape[1]:
+            raise ValueError(
+                f"{name} must be scores of shape (n_samples, {loadings.shape[1]}), got {tuple(scores.shape)}"
+            )
+        return scores @ (loadings * scale[:, None]).mT + mean
+
+    def _views(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         """Both views as matrices; y follows the kind of X where it is not a floating array of its own."""
         if y is None:
-            raise ValueError("y is missing: canonical correlation analysis needs two views, fit(X, y)")
-        x = self._view(X, reset=True)
-        return x, _as_target(y, x)
+            # scikit-learn's checks look for the words "requires y to be passed".
+            raise ValueError(
+                "y is missing: canonical correlation analysis needs two views, fit(X, y); it requires y to be passed, "
+                "but the target y is None"
+            )
+        x = self._view(X, reset=reset)
+        like = x if is_array(x) else np.empty(0, dtype=x.dtype)
+        target = as_target(y, like)
+        self._one_target = target.ndim == 1
+        return x, as_columns(target)
 
-    def _view(self, X: Any, *, reset: bool) -> Array:
+    def _view(self, X: Any, *, reset: bool) -> Any:
         if is_torch_array(X):
             if reset:
                 self.n_features_in_ = X.shape[-1]
             return X
         # Finiteness is read off the column sums of the first pass instead of an extra one.
-        return validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=reset)
+        return validate_data(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite=False,
+            accept_sparse=SPARSE_FORMATS,
+            reset=reset,
+        )
 
-    def _check_parameters(self, x: Array, y: Array) -> None:
-        smallest = min(x.shape[0], x.shape[1], y.shape[1])
+    def _known_view(self, X: Any) -> Any:
+        return in_kind(X, self._view(X, reset=False), self.x_mean_)
+
+    def _check_parameters(self, n: int, dx: int, dy: int) -> None:
+        if n < 2:
+            raise ValueError(f"X must have at least 2 samples to correlate, got n_samples = {n}")
+        smallest = min(n, dx, dy)
         if isinstance(self.n_components, bool) or not isinstance(self.n_components, (int, np.integer)):
             raise TypeError(f"n_components must be an integer, got {self.n_components!r}")
         if not 1 <= self.n_components <= smallest:
             raise ValueError(f"n_components must be between 1 and {smallest} for these views, got {self.n_components}")
-        for name, choices in (("solver", _SOLVERS), ("preconditioner", _PRECONDITIONERS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+        if not isinstance(self.solver, CCASolver) and self.solver not in ("auto", *SOLVERS):
+            raise ValueError(f"solver must be one of {('auto', *SOLVERS)} or a CCASolver, got {self.solver!r}")
+        if self.preconditioner not in PRECONDITIONERS:
+            raise ValueError(f"preconditioner must be one of {PRECONDITIONERS}, got {self.preconditioner!r}")
         require_at_least("tol", self.tol, 0)
         if self.tol == 0:
             raise ValueError("tol must be positive, got 0")
         require_at_least("max_iter", self.max_iter, 1, whole=True)
 
-    def _choose_solver(self, x: Array, y: Array) -> str:
-        """Direct while forming the covariances costs less than the passes, or the sketch would be no smaller than X."""
-        widest = max(x.shape[1], y.shape[1])
-        small = widest <= BREAK_EVEN * EXPECTED_PASSES or x.shape[0] < ROWS_PER_COLUMN * widest
-        return "direct" if small else "riemannian"
+    def _chosen_solver(self, x: Any, y: Any, data: PairedViews) -> CCASolver:
+        if isinstance(self.solver, CCASolver):
+            return self.solver
+        if self.solver != "auto":
+            return SOLVERS[self.solver]
+        density = [1.0 if is_array(view) else view.nnz / (view.shape[0] * view.shape[1]) for view in (x, y)]
+        sizes = Sizes(
+            data.n_samples,
+            *data.n_features,
+            n_components=int(self.n_components),
+            density=(density[0], density[1]),
+            gpu=is_torch_array(x) and x.device.type != "cpu",
+            ridge=min(data.reg) > 0,
+        )
+        name = choose_solver(sizes)
+        return DirectCCA(fallback=SOLVERS["cholesky-qr"]) if name == "direct" else SOLVERS[name]
 
-    def _solve_riemannian(self, data: PairedViews) -> CanonicalPairs:
-        rng = np.random.default_rng(self.random_state)
-        metric = "sketched" if self.preconditioner == "auto" else self.preconditioner
-        preconditioners: tuple[Any, Any] = (None, None)
-        if metric == "sketched":
-            size = self.sketch_size_ = SKETCH_FACTOR * max(data.n_features)
-            sketched = data.sketch(CountSketch(size, seed=int(rng.integers(2**32))))
-            x_metric, y_metric = map(SketchedGramPreconditioner, sketched, data.reg)
-            preconditioners = x_metric, y_metric
-            _require_full_rank(preconditioners, (10 * machine_epsilon(data.like)) ** 2)
-        elif metric == "exact":
-            xx, _, yy = data.covariances()
-            preconditioners = CholeskyPreconditioner(xx), CholeskyPreconditioner(yy)
-            _require_full_rank(preconditioners, 10 * machine_epsilon(data.like))
-        problem = CCAProblem(data, self.n_components, preconditioners=preconditioners)
-        stopping = GradientNorm(absolute=self.tol) | MaxIterations(self.max_iter)
-        result = minimize(problem, problem.manifold, rng=rng, stopping=stopping)
-        if result.status == Status.INTERRUPTED:
-            raise KeyboardInterrupt
-        self.status_, self.n_iter_ = result.status, result.nit
-        if not result.success:
-            warnings.warn(
-                f"the Riemannian solver stopped at a gradient of {result.grad_norm:.1e}, above tol: {result.message}",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        return CanonicalPairs(*problem.canonical_pairs(result.x))
-
-
-_SOLVERS = ("auto", "riemannian", "direct")
-_PRECONDITIONERS = ("auto", "sketched", "exact", "identity")
-
-
-def _as_target(y: Any, like: Array) -> Array:
-    if not is_torch_array(y):
-        array = check_array(y, dtype=[np.float64, np.float32], ensure_2d=False, ensure_all_finite=False, input_name="y")
-        y = _in_kind(y, array, like)
-    return y[:, None] if y.ndim == 1 else y
-
-
-def _in_kind(data: Any, array: Array, like: Array) -> Array:
-    """The array made of some data; in the kind of ``like`` where the data has no floating dtype of its own."""
-    own = is_torch_array(data) or getattr(data, "dtype", None) in (np.float64, np.float32)
-    return array if own else convert(array, like)
-
-
-def _require_full_rank(preconditioners: tuple[Any, Any], rounding: float) -> None:
-    """Raise a ValueError where rounding is all that keeps the metric of a view from being singular."""
-    for name, metric in zip(("X", "y"), preconditioners, strict=True):
-        if triangular_condition(metric.factor) * rounding > 1:
-            raise ValueError(
-                f"{name} is numerically rank deficient; add a ridge (reg > 0) or use solver='direct', which truncates"
-            )
-
-
-def _scores(view: Array, mean: Array, rotations: Array, name: str) -> Array:
-    require_same_kind(view, mean, name, "the data of fit")
-    if view.ndim != 2:
-        raise ValueError(f"{name} must be a matrix (samples x features), got shape {tuple(view.shape)}")
-    if view.shape[1] != mean.shape[0]:
-        raise ValueError(f"{name} has {view.shape[1]} features, but CCA was fitted with {mean.shape[0]}")
-    require_finite(view, name)
-    return (view - mean) @ rotations
-
-
-def _signed(pairs: CanonicalPairs) -> CanonicalPairs:
-    """Pairs whose signs do not depend on the solver: the largest weight of each x direction is positive."""
-    xp = namespace(pairs.u)
-    largest = xp.max(pairs.u, axis=0) >= -xp.min(pairs.u, axis=0)
-    signs = xp.where(largest, xp.ones_like(pairs.u[0]), -xp.ones_like(pairs.u[0]))
-    return CanonicalPairs(pairs.correlations, pairs.u * signs, pairs.v * signs)
+    def _generator(self) -> np.random.Generator:
+        state = self.random_state
+        if isinstance(state, np.random.RandomState):
+            return np.random.default_rng(state.randint(2**31))
+        return np.random.default_rng(state)

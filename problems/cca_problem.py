@@ -32,6 +32,7 @@ from manifolds.linalg import (
 from manifolds.manifold import Point
 from manifolds.product import Product, ProductGeometry
 from manifolds.retractions import CholeskyQR, Orthonormalization, RankDeficientError
+from problems.canonical_pairs import CanonicalPairs
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
 from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, bilinear_value_and_slope
 from rankopt.solvers.parameters import require_at_least
@@ -171,9 +172,14 @@ class CCAProblem(Problem):
         v : array of shape (dy, p)
             With u^T Sxx u = v^T Syy v = I and u^T Sxy v diagonal.
         """
+        return tuple(self.canonical_products(point)[0])
+
+    def canonical_products(self, point: Point) -> tuple[CanonicalPairs, CovarianceProducts]:
+        """Canonical pairs from an optimal point, and their products with the covariances, by one pass."""
         state = self.start(point)
         left, correlations, right = namespace(state.point.x).linalg.svd(state.point.x.mT @ state.products.xy)
-        return correlations, state.point.x @ left, state.point.y @ right.mT
+        pairs = CanonicalPairs(correlations, state.point.x @ left, state.point.y @ right.mT)
+        return pairs, _times(state.products, left, right.mT)
 
     def _state(self, point: tuple[Array, Array], products: CovarianceProducts, age: int) -> CCAState:
         self._nfev += 1

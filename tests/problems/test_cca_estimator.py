@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from problems import CCA
 from tests.problems.views import correlated_views
@@ -135,7 +137,6 @@ def with_bad(view, value):
         (X, Y[None], ValueError, r"y must be a matrix|Found array with dim 3"),
         (X + 0j, Y, ValueError, r"Complex data not supported"),
         (X, np.array([["a"]] * N), ValueError, r"could not convert string|dtype"),
-        (X, Y.astype(np.float32), TypeError, r"y and X must agree in library, dtype and device"),
         (X, torch.asarray(Y), TypeError, r"y and X must agree in library, dtype and device"),
         (torch.asarray(X), Y, TypeError, r"y and X must agree in library, dtype and device"),
         (torch.asarray(X), torch.asarray(Y).float(), TypeError, r"y and X must agree in library, dtype and device"),
@@ -160,7 +161,6 @@ def test_bad_data(solver, x, y, error, message):
         (X, Y[:, 0], ValueError, r"y has 1 features, but CCA was fitted with 5"),
         (with_bad(X, np.nan), None, ValueError, r"X contains NaN or infinity"),
         (X, with_bad(Y, np.nan), ValueError, r"y contains NaN or infinity"),
-        (X.astype(np.float32), None, TypeError, r"X and the data of fit must agree in library, dtype and device"),
         (torch.asarray(X), None, TypeError, r"X and the data of fit must agree in library, dtype and device"),
         (X, torch.asarray(Y), TypeError, r"y and the data of fit must agree in library, dtype and device"),
         (X[0], None, ValueError, r"Expected 2D array"),
@@ -187,3 +187,34 @@ def test_transform_before_fit():
     for call in (lambda: CCA().transform(X), lambda: CCA().get_feature_names_out()):
         with pytest.raises(NotFittedError):
             call()
+
+
+@pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32")])
+def test_a_numpy_target_takes_the_dtype_of_the_data(dtypes):
+    x, y = X.astype(dtypes[0]), Y.astype(dtypes[1])
+    cca = CCA(P).fit(x, y)
+    np.testing.assert_array_equal(cca.y_weights_, CCA(P).fit(x, y.astype(dtypes[0])).y_weights_)
+    assert {part.dtype for part in cca.transform(x, y)} == {np.dtype(dtypes[0])}
+
+
+def test_numpy_data_of_another_precision_are_transformed_in_that_of_fit():
+    double, single = CCA(P).fit(X, Y), CCA(P).fit(X.astype(np.float32), Y.astype(np.float32))
+    assert (double.transform(X.astype(np.float32)).dtype, single.predict(X).dtype) == (np.float64, np.float32)
+    np.testing.assert_allclose(double.transform(X.astype(np.float32)), double.transform(X), atol=1e-5)
+
+
+# Chosen by the class's name, it expects a number of iterations for each component, as scikit-learn's deflation has;
+# here all components are found together.
+@parametrize_with_checks(
+    [CCA(1, random_state=0)],
+    expected_failed_checks=lambda estimator: {"check_transformer_n_iter": "all components are found together"},
+)
+def test_scikit_learn_checks(estimator, check):
+    with warnings.catch_warnings():
+        # Checks fit random numbers with fewer rows than columns, which are truncated to their rank with a warning.
+        warnings.simplefilter("ignore", UserWarning)
+        check(estimator)
+
+
+def test_components_are_found_together():
+    assert CCA(P).fit(X, Y).n_iter_ == 1

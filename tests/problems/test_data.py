@@ -172,8 +172,8 @@ VIEWS = {"x": X, "y": Y}
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"x": X.tolist()}, TypeError, r"X must be a numpy array or a torch tensor, got list"),
-        ({"y": None}, TypeError, r"y must be a numpy array or a torch tensor, got NoneType"),
+        ({"x": X.tolist()}, TypeError, r"X must be a numpy array, a torch tensor or a scipy sparse matrix, got list"),
+        ({"y": None}, TypeError, r"y must be a numpy array, a torch tensor or a scipy sparse matrix, got NoneType"),
         ({"x": X[0]}, ValueError, r"X must be a matrix.*got shape \(6,\)"),
         ({"y": Y[:, 0]}, ValueError, r"y must be a matrix.*got shape \(300,\)"),
         ({"x": X[None]}, ValueError, r"X must be a matrix"),

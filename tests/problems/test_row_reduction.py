@@ -51,7 +51,9 @@ def test_products_do_not_depend_on_the_threads():
     x, y = rng.standard_normal((500, 6)) + 10, rng.standard_normal((500, 4)) - 3
     a, b = rng.standard_normal((6, 2)), rng.standard_normal((4, 2))
     one, three = PairedViews(x, y, block_rows=8), PairedViews(x, y, block_rows=8)
-    one._rows.n_threads, three._rows.n_threads = 1, 3
+    for data, count in ((one, 1), (three, 3)):
+        for rows in (data.rows, *(view.rows for view in data.views)):
+            rows.reduction.n_threads = count
     for left, right in zip(one.products(a, b), three.products(a, b), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(one.view_product(1, b), three.view_product(1, b), rtol=1e-12, atol=1e-12)

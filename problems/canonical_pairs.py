@@ -1,0 +1,34 @@
+"""Canonical pairs, in a form that does not depend on how they were found, and what follows from them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from manifolds.linalg import Array, namespace
+from problems.data import CovarianceProducts
+
+
+class CanonicalPairs(NamedTuple):
+    """Leading canonical correlations and vectors."""
+
+    correlations: Array
+    """Shape (p,), decreasing."""
+    u: Array
+    """Shape (dx, p), with u^T Sxx u = I."""
+    v: Array
+    """Shape (dy, p), with v^T Syy v = I."""
+
+
+def with_fixed_signs(pairs: CanonicalPairs, products: CovarianceProducts) -> tuple[CanonicalPairs, CovarianceProducts]:
+    """Pairs whose signs do not depend on the solver: the largest weight of each x direction is positive."""
+    xp = namespace(pairs.u)
+    largest = xp.max(pairs.u, axis=0) >= -xp.min(pairs.u, axis=0)
+    signs = xp.where(largest, xp.ones_like(pairs.u[0]), -xp.ones_like(pairs.u[0]))
+    signed = CovarianceProducts(*(part * signs for part in products))
+    return CanonicalPairs(pairs.correlations, pairs.u * signs, pairs.v * signs), signed
+
+
+def loadings_of(directions: Array, products: Array, reg: float) -> Array:
+    """Coefficients S u (u^T S u)^{-1} of the regression of a view on its scores, S without the ridge."""
+    plain = products - reg * directions if reg else products
+    return namespace(plain).linalg.solve(directions.mT @ plain, plain.mT).mT

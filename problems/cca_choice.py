@@ -1,0 +1,126 @@
+"""Which solver of canonical correlation analysis is the fastest: a count of operations with measured constants.
+
+The choice depends on sizes alone, never on timings at run time, so that it is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EXPECTED_PASSES = 40
+"""Passes that two-sided LOBPCG with a sketched preconditioner needs as a rule, its set-up included."""
+
+EXPECTED_PCG_PASSES = 25
+"""Passes over the large view that block PCG needs as a rule, its set-up included."""
+
+GRAM_COST = 0.0185
+"""Nanoseconds of a dense covariance for each row and pair of columns."""
+
+FACTOR_COST = 0.06
+"""Nanoseconds of the dense solution (factors, whitening, singular vectors) for each cube of the columns of a view."""
+
+PASS_COST = 1.0
+"""Nanoseconds of a pass for each entry of the data."""
+
+COLUMN_COST = 0.3
+"""Nanoseconds more for each entry and column of the directions."""
+
+SKETCH_COST = 0.4
+"""Nanoseconds of factorising a sketch with four rows per column, for each cube of the columns of a view."""
+
+SPARSE_COST = 1.0
+"""Nanoseconds more for each stored entry of sparse data and column of the directions."""
+
+SPARSE_GRAM_COST = 4.0
+"""Nanoseconds of a sparse covariance for each pair of stored entries of a row."""
+
+GPU_GRAM_SPEED = 8.0
+"""How much faster than a pass a covariance is on a GPU, in comparison with a processor."""
+
+MAX_DENSE_BYTES = 2**33
+"""Bytes of the dense matrices of a solver, beyond which it is not chosen."""
+
+MATRICES = 8
+"""Matrices of d x d numbers that the direct solver holds at most, with d the columns of the wider view."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the choice depends on.
+
+    Parameters
+    ----------
+    n, dx, dy : int
+        Rows, and columns of each view.
+    n_components : int
+    density : tuple of float
+        Stored share of the entries of each view; 1 where it is dense.
+    gpu : bool
+        Whether the data are on a GPU.
+    ridge : bool
+        Whether both views have a ridge.
+    """
+
+    n: int
+    dx: int
+    dy: int
+    n_components: int
+    density: tuple[float, float] = (1.0, 1.0)
+    gpu: bool = False
+    ridge: bool = False
+
+
+def estimated_costs(sizes: Sizes) -> dict[str, float]:
+    """Estimated nanoseconds of the solvers that fit into memory, by name.
+
+    Examples
+    --------
+    >>> costs = estimated_costs(Sizes(n=200_000, dx=400, dy=400, n_components=5))
+    >>> min(costs, key=costs.get)
+    'direct'
+    >>> costs = estimated_costs(Sizes(n=200_000, dx=8000, dy=8000, n_components=5))
+    >>> min(costs, key=costs.get)
+    'lobpcg'
+    """
+    n, views = sizes.n, (sizes.dx, sizes.dy)
+    widest, narrowest = max(views), min(views)
+    entries = [n * d * share for d, share in zip(views, sizes.density, strict=True)]
+    sparse = min(sizes.density) < 1
+    if sparse:
+        per_row = sum(d * share for d, share in zip(views, sizes.density, strict=True))
+        gram = SPARSE_GRAM_COST * n * per_row**2
+    else:
+        gram = GRAM_COST * n * sum(views) ** 2
+    gram /= GPU_GRAM_SPEED if sizes.gpu else 1.0
+    cubes = sum(d**3 for d in views)
+
+    def per_pass(touched: float, columns: int) -> float:
+        column = SPARSE_COST if sparse else COLUMN_COST
+        return touched * (PASS_COST + column * columns)
+
+    sketched = 4 * widest < n and 8 * widest**2 * 2 <= MAX_DENSE_BYTES
+    block = min(narrowest, sizes.n_components + 4)
+    costs = {
+        "lobpcg": EXPECTED_PASSES * per_pass(sum(entries), block) * (1 if sketched else 4)
+        + (SKETCH_COST * cubes if sketched else 0.0)
+    }
+    if MATRICES * 8 * widest**2 <= MAX_DENSE_BYTES:
+        costs["direct"] = gram + FACTOR_COST * cubes
+    if 4 * narrowest < widest:
+        large = max(entries)
+        costs["block-pcg"] = EXPECTED_PCG_PASSES * per_pass(large, narrowest) * (1 if sketched else 4) + (
+            SKETCH_COST * widest**3 if sketched else 0.0
+        )
+    return costs
+
+
+def choose_solver(sizes: Sizes) -> str:
+    """Name of the solver with the least estimated cost.
+
+    With fewer rows than columns and no ridge, randomized Cholesky-QR: it works with the rows where the others need full
+    rank.
+    """
+    if sizes.n <= max(sizes.dx, sizes.dy) and not sizes.ridge:
+        return "cholesky-qr"
+    costs = estimated_costs(sizes)
+    return min(costs, key=lambda name: costs[name])

@@ -1,0 +1,370 @@
+"""Ways to solve canonical correlation analysis, as values: what each needs of the data is a number of passes."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from manifolds.linalg import Array, identity, machine_epsilon, namespace, symmetric_part
+from manifolds.sketching import SparseSignSketch
+from problems.block_pcg import block_pcg
+from problems.canonical_pairs import CanonicalPairs
+from problems.cca_direct import (
+    cholesky_whitening,
+    pairs_of,
+    sketched_whitening,
+    solve_dense,
+    whitening,
+)
+from problems.cca_problem import CCAProblem
+from problems.co_moments import CoMoments, Covariances
+from problems.data import CovarianceProducts, PairedViews, ViewCovariance
+from problems.two_sided_lobpcg import two_sided_lobpcg
+from problems.view_preconditioners import SKETCH_FACTOR, ViewPreconditioners, view_preconditioners
+from problems.whitening import Basis, Factor
+from rankopt.minimize import minimize
+from rankopt.solvers.parameters import require_at_least
+from rankopt.solvers.stopping import GradientNorm, MaxIterations, Status
+
+SINGLE_PRECISION_ERROR = 1e-4
+"""Error up to which covariances of single-precision data are trusted: their condition times the machine epsilon."""
+
+
+MAX_GRAM_CONDITION = 1e10
+"""Condition number of a covariance up to which nothing is gained by a solver that takes no squares."""
+
+
+class Solution(NamedTuple):
+    """Canonical pairs and how they were found."""
+
+    pairs: CanonicalPairs
+    products: CovarianceProducts
+    """Of the pairs with the covariances."""
+    condition: float | None = None
+    """Estimate of the condition number that the solver had to cope with."""
+    sketch_size: int | None = None
+    status: Status | None = None
+    n_iter: int = 1
+    solver: str | None = None
+    """The solver that ran in the place of the one that was asked."""
+
+
+class Request(NamedTuple):
+    """What is asked of a solver."""
+
+    n_components: int
+    preconditioner: str
+    tol: float
+    max_iter: int
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True)
+class CCASolver(ABC):
+    """A way to find the leading canonical pairs of two views."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What ``CCA.solver_`` says."""
+
+    @abstractmethod
+    def solve(self, data: PairedViews, request: Request) -> Solution:
+        """Leading canonical pairs."""
+
+
+@dataclass(frozen=True)
+class DirectCCA(CCASolver):
+    """Covariances in one pass, their Cholesky factors, and the leading singular vectors of the whitened cross part.
+
+    Errors of correlations are about 1e-19 times the condition number of the covariances in double precision. Products
+    of single-precision blocks are added up in double precision; where the condition number asks for it, a second pass
+    takes them in double precision, too.
+
+    Parameters
+    ----------
+    fallback : CCASolver, optional
+        What takes over where a covariance is singular or its condition number above 1e10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import CCA
+    >>> x = np.random.default_rng(0).standard_normal((100, 4))
+    >>> CCA(1, solver=DirectCCA()).fit(x[:, :2], x[:, 1:]).solver_
+    'direct'
+    """
+
+    fallback: CCASolver | None = None
+
+    @property
+    def name(self) -> str:
+        return "direct"
+
+    def solve(self, data: PairedViews, request: Request) -> Solution:
+        moments = data.co_moments()
+        solution = self.from_moments(moments, data, request.n_components)
+        if solution is None:
+            assert self.fallback is not None
+            return self.fallback.solve(data, request)._replace(solver=self.fallback.name)
+        single = moments.epsilon > 1e-10
+        if single and moments.epsilon * (solution.condition or 0.0) > SINGLE_PRECISION_ERROR:
+            again = self.from_moments(data.co_moments(double=True), data, request.n_components)
+            return solution if again is None else again
+        return solution
+
+    def from_moments(self, moments: CoMoments, data: PairedViews, n_components: int) -> Solution | None:
+        """Solution from moments that are known, of the data's kind, ridge and scaling; None if it is the fallback's."""
+        covariances, _ = moments.covariances(data.reg, scale=data.scale)
+        x: Factor | Basis | None
+        y: Factor | Basis | None
+        if self.fallback is None:
+            x, y = whitening(covariances.xx, "X"), whitening(covariances.yy, "y")
+        else:
+            x, y = cholesky_whitening(covariances.xx), cholesky_whitening(covariances.yy)
+            if x is None or y is None or max(x.condition, y.condition) > MAX_GRAM_CONDITION:
+                return None
+        pairs = pairs_of(covariances, x, y, n_components)
+        products = CovarianceProducts(
+            covariances.xx @ pairs.u, covariances.xy @ pairs.v, covariances.yy @ pairs.v, covariances.xy.mT @ pairs.u
+        )
+        return _cast(data, Solution(pairs, products, max(x.condition, y.condition)))
+
+
+@dataclass(frozen=True)
+class CholeskyQRCCA(CCASolver):
+    """Randomized Cholesky-QR: the covariances of the views whitened by a sketch, in which no digits are lost.
+
+    With R of a QR factorisation of a sketch, X R^{-1} is well conditioned whatever X is, and so is its Gram matrix. Two
+    passes; errors of correlations are about 1e-19 times the condition number of the data, not its square.
+
+    Parameters
+    ----------
+    sketch_factor : int
+        Rows of the sketch per column.
+
+    References
+    ----------
+    Balabanov, Randomized Cholesky QR factorizations, arXiv:2210.09953 (2022), Algorithm 3.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import CCA
+    >>> rng = np.random.default_rng(0)
+    >>> z = rng.standard_normal((500, 3))
+    >>> x = z @ np.diag([1.0, 1e-5, 1e-10]) @ np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    >>> np.round(CCA(3, solver=CholeskyQRCCA(), random_state=0).fit(x, z).correlations_, 4)
+    array([1., 1., 1.])
+    """
+
+    sketch_factor: int = SKETCH_FACTOR
+
+    def __post_init__(self) -> None:
+        require_at_least("sketch_factor", self.sketch_factor, 2, whole=True)
+
+    @property
+    def name(self) -> str:
+        return "cholesky-qr"
+
+    def solve(self, data: PairedViews, request: Request) -> Solution:
+        size = min(self.sketch_factor * max(data.n_features), 4 * data.n_samples)
+        sketches = data.sketch(SparseSignSketch(size, int(request.rng.integers(2**32))))
+        wide = [view.cast(part, namespace(part).float64) for view, part in zip(data.views, sketches, strict=True)]
+        x, y = (sketched_whitening(part, view) for part, view in zip(wide, data.views, strict=True))
+        scales = [view.cast(view.moments.scale, wide[0].dtype)[:, None] for view in data.views]
+        maps = x.basis / scales[0], y.basis / scales[1]
+        moments = data.co_moments(maps, double=True)
+        (xx, xy, yy), _ = moments._replace(epsilon=0.0).covariances()
+        xx = symmetric_part(xx) + data.reg[0] * (x.basis.mT @ x.basis)
+        yy = symmetric_part(yy) + data.reg[1] * (y.basis.mT @ y.basis)
+        inner = solve_dense(Covariances(xx, xy, yy), request.n_components)
+        pairs = CanonicalPairs(inner.correlations, x.basis @ inner.u, y.basis @ inner.v)
+        solution = Solution(pairs, self._products(data, pairs), max(x.condition, y.condition), size)
+        return _cast(data, solution)
+
+    def _products(self, data: PairedViews, pairs: CanonicalPairs) -> CovarianceProducts:
+        """Products of the pairs, by a pass."""
+        return data.products(*(view.cast(part) for view, part in zip(data.views, pairs[1:], strict=True)))
+
+
+@dataclass(frozen=True)
+class LOBPCGCCA(CCASolver):
+    """Two-sided LOBPCG with a preconditioner per view: one pass for each iteration, no covariance is formed.
+
+    Parameters
+    ----------
+    oversampling : int
+        Columns beyond the wanted ones, 3 to 5 for a gap that is not known.
+    refresh : int
+        Iterations after which carried products are replaced by true ones.
+
+    References
+    ----------
+    Knyazev, Toward the optimal preconditioned eigensolver: locally optimal block preconditioned conjugate gradient
+    method, SIAM J. Sci. Comput. 23 (2001).
+    """
+
+    oversampling: int = 4
+    refresh: int = 25
+
+    def __post_init__(self) -> None:
+        require_at_least("oversampling", self.oversampling, 0, whole=True)
+        require_at_least("refresh", self.refresh, 1, whole=True)
+
+    @property
+    def name(self) -> str:
+        return "lobpcg"
+
+    def solve(self, data: PairedViews, request: Request) -> Solution:
+        metrics = view_preconditioners(data, request.preconditioner, request.rng)
+        width = min(*data.n_features, request.n_components + self.oversampling)
+        run = two_sided_lobpcg(
+            data,
+            request.n_components,
+            _pair(metrics),
+            tol=reachable(request.tol, data),
+            max_iter=request.max_iter,
+            oversampling=self.oversampling,
+            refresh=self.refresh,
+            start=warm_start(metrics, data, width),
+            rng=request.rng,
+        )
+        if run.status != Status.CONVERGED_GRADIENT:
+            warn_of_residual("LOBPCG", run.residual, run.status.name.lower().replace("_", " "))
+        return Solution(run.pairs, run.products, metrics.condition, metrics.sketch_size, run.status, run.n_iter)
+
+
+@dataclass(frozen=True)
+class RiemannianCCA(CCASolver):
+    """Riemannian optimization on the product of two generalized Stiefel manifolds in the metric of a preconditioner.
+
+    Parameters
+    ----------
+    method : str or Method
+        A solver of ``rankopt.minimize``, such as ``"conjugate-gradient"`` or ``"trust-region"``.
+    name : str
+        What ``CCA.solver_`` says.
+
+    References
+    ----------
+    Shustin, Avron, Faster randomized methods for orthogonality constrained problems, JMLR (2024).
+    """
+
+    method: Any = "conjugate-gradient"
+
+    @property
+    def name(self) -> str:
+        return "trust-region" if self.method == "trust-region" else "riemannian"
+
+    def solve(self, data: PairedViews, request: Request) -> Solution:
+        metrics = view_preconditioners(data, request.preconditioner, request.rng)
+        problem = CCAProblem(data, request.n_components, preconditioners=_pair(metrics))
+        stopping = GradientNorm(absolute=reachable(request.tol, data)) | MaxIterations(request.max_iter)
+        start = warm_start(metrics, data, request.n_components)
+        x0 = None if start is None else problem.manifold.point_type(*start)
+        result = minimize(problem, problem.manifold, x0, self.method, rng=request.rng, stopping=stopping)
+        if result.status == Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        if not result.success:
+            warn_of_residual("the Riemannian solver", result.grad_norm, result.message)
+        pairs, products = problem.canonical_products(result.x)
+        return Solution(pairs, products, metrics.condition, metrics.sketch_size, result.status, result.nit)
+
+
+@dataclass(frozen=True)
+class BlockPCGCCA(CCASolver):
+    """Conjugate gradients for Sxx Z = Sxy where one view is small: its canonical vectors lie in the span of Z.
+
+    A pass over the large view for each iteration, for as many columns as the small view has; the small view's
+    covariance is formed. Rayleigh-Ritz in the span makes errors of correlations quadratic in those of Z.
+
+    References
+    ----------
+    Chowdhury, Yang, Drineas, Randomized iterative algorithms for Fisher discriminant analysis, UAI (2019), for the
+    same idea in discriminant analysis; Golub, Van Loan, Matrix Computations (2013), Algorithm 11.5.1.
+    """
+
+    @property
+    def name(self) -> str:
+        return "block-pcg"
+
+    def solve(self, data: PairedViews, request: Request) -> Solution:
+        large, small = (0, 1) if data.n_features[0] >= data.n_features[1] else (1, 0)
+        cross, small_covariance = self._cross(data, small), data.views[small].gram()
+        metrics = view_preconditioners(data, request.preconditioner, request.rng, (large,))
+        operator = ViewCovariance(data, large)
+        tol = reachable(request.tol, data)
+        solution = block_pcg(operator, cross, metrics.metrics[0], tol=tol, max_iter=request.max_iter)
+        if solution.status == Status.ITERATION_LIMIT:
+            warn_of_residual("block PCG", None, "the limit of iterations was reached")
+        image = operator @ solution.z
+        inner = Covariances(symmetric_part(solution.z.mT @ image), solution.z.mT @ cross, small_covariance)
+        wide = Covariances(*(data.views[0].cast(part, namespace(part).float64) for part in inner))
+        z_part = whitening(wide.xx, data.views[large].name)
+        pairs = pairs_of(wide, z_part, whitening(wide.yy, data.views[small].name), request.n_components)
+        coefficients, v = (data.views[0].cast(part) for part in pairs[1:])
+        u = solution.z @ coefficients
+        of_large, of_small = (image @ coefficients, cross @ v), (small_covariance @ v, cross.mT @ u)
+        pairs = CanonicalPairs(data.views[0].cast(pairs.correlations), *((u, v) if large == 0 else (v, u)))
+        products = CovarianceProducts(*((*of_large, *of_small) if large == 0 else (*of_small, *of_large)))
+        return Solution(pairs, products, metrics.condition, metrics.sketch_size, solution.status, solution.n_iter)
+
+    def _cross(self, data: PairedViews, small: int) -> Array:
+        """Cross covariance of the large view with the small one, by a pass."""
+        unit = identity(data.n_features[small], data.like)
+        nothing = data.views[0].zeros((data.n_features[1 - small], unit.shape[0]), unit.dtype)
+        products = data.products(*((nothing, unit) if small else (unit, nothing)))
+        return products.xy if small else products.yx
+
+
+def _pair(metrics: ViewPreconditioners) -> tuple[Any, Any]:
+    x, y = metrics.metrics
+    return x, y
+
+
+SOLVERS: dict[str, CCASolver] = {
+    "direct": DirectCCA(),
+    "cholesky-qr": CholeskyQRCCA(),
+    "lobpcg": LOBPCGCCA(),
+    "riemannian": RiemannianCCA(),
+    "trust-region": RiemannianCCA("trust-region"),
+    "block-pcg": BlockPCGCCA(),
+}
+
+
+def warm_start(metrics: ViewPreconditioners, data: PairedViews, width: int) -> tuple[Array, Array] | None:
+    """Canonical vectors of the sketched views, where the sketch is large enough for them to be a good start."""
+    if metrics.sketches is None:
+        return None
+    x, y = metrics.sketches
+    parts = x.mT @ x, x.mT @ y, y.mT @ y
+    xx, xy, yy = (data.views[0].cast(part, namespace(part).float64) for part in parts)
+    xx = xx + data.reg[0] * identity(xx.shape[0], xx)
+    yy = yy + data.reg[1] * identity(yy.shape[0], yy)
+    pairs = solve_dense(Covariances(xx, xy, yy), width)
+    return data.views[0].cast(pairs.u), data.views[0].cast(pairs.v)
+
+
+def reachable(tol: float, data: PairedViews) -> float:
+    """Tolerance, but none that rounding does not let be reached."""
+    return max(tol, 100 * machine_epsilon(data.like))
+
+
+def warn_of_residual(solver: str, size: float | None, reason: str) -> None:
+    """Say that a solver did not converge."""
+    at = "" if size is None else f" at a gradient of {size:.1e}, above tol"
+    warnings.warn(f"{solver} stopped{at}: {reason}", ConvergenceWarning, stacklevel=4)
+
+
+def _cast(data: PairedViews, solution: Solution) -> Solution:
+    """Solution in the dtype of the data."""
+    cast = data.views[0].cast
+    return solution._replace(
+        pairs=CanonicalPairs(*map(cast, solution.pairs)), products=CovarianceProducts(*map(cast, solution.products))
+    )

@@ -1,0 +1,91 @@
+"""Means and scatter of two views, which add up over batches of rows: all that the dense solution needs of the data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from manifolds.linalg import Array, identity, namespace
+
+
+class Moments(NamedTuple):
+    """Column means of a data matrix, and what its columns are divided by."""
+
+    mean: Array
+    scale: Array
+
+
+class Covariances(NamedTuple):
+    """Dense covariances of two views."""
+
+    xx: Array
+    xy: Array
+    yy: Array
+
+
+class CoMoments(NamedTuple):
+    """Weight, means and scatter matrices, sums of w (x - m_x)(y - m_y)^T, of the rows of two views seen so far."""
+
+    weight: float
+    x_mean: Array
+    y_mean: Array
+    xx: Array
+    xy: Array
+    yy: Array
+    epsilon: float
+    """Machine epsilon of the data."""
+
+    def merged(self, other: CoMoments) -> CoMoments:
+        """Moments of the rows of both.
+
+        References
+        ----------
+        Chan, Golub, LeVeque, Updating formulae and a pairwise algorithm for computing sample variances (1979), Eq. 2.1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from problems import PairedViews
+        >>> x, y = np.random.default_rng(0).standard_normal((2, 50, 3))
+        >>> parts = [PairedViews(x[rows], y[rows]).co_moments() for rows in (slice(0, 20), slice(20, 50))]
+        >>> np.allclose(parts[0].merged(parts[1]).xy / 50, np.cov(x.T, y.T, bias=True)[:3, 3:])
+        True
+        """
+        weight = self.weight + other.weight
+        share = other.weight / weight
+        dx, dy = other.x_mean - self.x_mean, other.y_mean - self.y_mean
+        factor = self.weight * share
+        return CoMoments(
+            weight,
+            self.x_mean + share * dx,
+            self.y_mean + share * dy,
+            self.xx + other.xx + factor * dx[:, None] * dx,
+            self.xy + other.xy + factor * dx[:, None] * dy,
+            self.yy + other.yy + factor * dy[:, None] * dy,
+            max(self.epsilon, other.epsilon),
+        )
+
+    def covariances(
+        self, reg: tuple[float, float] = (0.0, 0.0), *, scale: bool = False
+    ) -> tuple[Covariances, tuple[Moments, Moments]]:
+        """Covariances of the centred and, if wanted, scaled columns with their ridges, and the moments of the columns.
+
+        A column whose deviation is rounding of its mean counts as constant: its covariances are zero, its scale is one.
+        """
+        x = self._column_scales(self.xx, self.x_mean, scale)
+        y = self._column_scales(self.yy, self.y_mean, scale)
+        xx, xy, yy = (
+            scatter * (left / self.weight)[:, None] * right
+            for scatter, left, right in ((self.xx, x[1], x[1]), (self.xy, x[1], y[1]), (self.yy, y[1], y[1]))
+        )
+        xx = xx + reg[0] * identity(xx.shape[0], xx)
+        yy = yy + reg[1] * identity(yy.shape[0], yy)
+        return Covariances(xx, xy, yy), (Moments(self.x_mean, x[0]), Moments(self.y_mean, y[0]))
+
+    def _column_scales(self, scatter: Array, mean: Array, scale: bool) -> tuple[Array, Array]:
+        """What columns are divided by, and what covariances are multiplied by: its inverse, or zero."""
+        xp = namespace(scatter)
+        deviation = xp.sqrt(xp.clip(xp.linalg.diagonal(scatter) / self.weight, 0.0, None))
+        varies = deviation > 10 * self.epsilon * xp.abs(mean)
+        ones = xp.ones_like(deviation)
+        divisor = xp.where(varies & scale, deviation, ones)
+        return divisor, xp.where(varies, 1 / divisor, 0 * ones)

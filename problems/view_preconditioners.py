@@ -1,0 +1,191 @@
+"""Preconditioners of the views for iterative solvers: how the covariance of each is approximated, and how well."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from manifolds.extreme_eigenvalues import extreme_eigenvalues
+from manifolds.linalg import Array, machine_epsilon, namespace, triangular_condition
+from manifolds.nystrom import NystromPreconditioner
+from manifolds.preconditioners import (
+    CholeskyPreconditioner,
+    DiagonalPreconditioner,
+    IdentityPreconditioner,
+    SketchedGramPreconditioner,
+)
+from manifolds.sketching import CountSketch, Sketch, SparseSignSketch
+from problems.data import PairedViews, ViewCovariance
+from problems.data_matrix import DataMatrix
+
+SKETCH_FACTOR = 4
+"""Rows of the sketch per column, at first."""
+
+MAX_CONDITION = 20.0
+"""Condition number relative to a sketched preconditioner above which the sketch is doubled."""
+
+LANCZOS_STEPS = 5
+"""Passes that estimate this condition number."""
+
+MAX_SKETCHED_COLUMNS = 16_384
+"""Columns up to which the automatic preconditioner is a dense triangular factor: 2 GiB in double precision."""
+
+NYSTROM_RANK = 128
+"""Columns of a Nystrom approximation."""
+
+WARM_START_FACTOR = 8
+"""Rows of the sketch per column from which solving the sketched problem gives a better start than a random one."""
+
+PRECONDITIONERS = ("auto", "sketched", "nystrom", "diagonal", "exact", "identity")
+
+
+class ViewPreconditioners(NamedTuple):
+    """Preconditioners of some views and what is known of them."""
+
+    metrics: tuple[Any, ...]
+    condition: float | None
+    """Estimate of cond(M^{-1} S) of the views together, from below."""
+    sketch_size: int | None = None
+    sketches: tuple[Array, ...] | None = None
+    """Sketches of the centred views, for a warm start, where they are large enough for it."""
+
+
+def view_preconditioners(
+    data: PairedViews, name: str, rng: np.random.Generator, views: tuple[int, ...] = (0, 1)
+) -> ViewPreconditioners:
+    """Preconditioners of both views, or of one of them, by name.
+
+    Parameters
+    ----------
+    data : PairedViews
+    name : {"auto", "sketched", "nystrom", "diagonal", "exact", "identity"}
+        ``"auto"`` sketches where the sketch is smaller than the data and its factors fit; otherwise it takes the
+        Nystrom approximation.
+    rng : numpy.random.Generator
+    views : tuple of int
+        0 and 1, or one of them.
+
+    Raises
+    ------
+    ValueError
+        If a view is rank deficient and has no ridge.
+    """
+    chosen = [data.views[i] for i in views]
+    widest = max(view.n_features for view in chosen)
+    seed = int(rng.integers(2**32))
+    if name == "auto":
+        small = widest <= MAX_SKETCHED_COLUMNS and SKETCH_FACTOR * widest < data.n_samples
+        name = "sketched" if small else "nystrom"
+    if name == "sketched":
+        return _sketched(data, views, SKETCH_FACTOR * widest, seed)
+    if name == "identity":
+        return ViewPreconditioners(tuple(IdentityPreconditioner() for _ in views), None)
+    if name == "exact":
+        metrics: tuple[Any, ...] = tuple(CholeskyPreconditioner(gram) for gram in _grams(data, views))
+        _require_full_rank(metrics, 10 * machine_epsilon(data.like), chosen)
+        return ViewPreconditioners(metrics, 1.0)
+    if name == "diagonal":
+        metrics = tuple(DiagonalPreconditioner(_positive(view.diagonal(), view.name)) for view in chosen)
+    else:
+        metrics = tuple(
+            NystromPreconditioner(_WithoutRidge(view), min(NYSTROM_RANK, view.n_features), view.reg, rng=seed)
+            for view in chosen
+        )
+    return ViewPreconditioners(metrics, condition(data, views, metrics, seed))
+
+
+def condition(data: PairedViews, views: tuple[int, ...], metrics: tuple[Any, ...], seed: int) -> float:
+    """Estimate of cond(M^{-1} S) of some views as one, by a few steps of Lanczos, a pass each."""
+    operator: Any = ViewCovariance(data, views[0]) if len(views) == 1 else _Joint(data)
+    metric = metrics[0] if len(views) == 1 else _JointMetric(data, metrics)
+    return extreme_eigenvalues(operator, metric, steps=LANCZOS_STEPS, rng=seed).condition
+
+
+def _grams(data: PairedViews, views: tuple[int, ...]) -> tuple[Array, ...]:
+    """Covariances of some views, by one pass."""
+    if len(views) == 1:
+        return (data.views[views[0]].gram(),)
+    xx, _, yy = data.covariances()
+    return xx, yy
+
+
+def _sketched(data: PairedViews, views: tuple[int, ...], size: int, seed: int) -> ViewPreconditioners:
+    """Sketched preconditioners, by larger sketches until the condition number is small."""
+    chosen = [data.views[i] for i in views]
+    widest = max(view.n_features for view in chosen)
+    sketch: Sketch = CountSketch(size, seed)
+    while True:
+        sketches = data.sketch(sketch) if len(views) == 2 else (chosen[0].sketch(sketch),)
+        metrics = tuple(_sketched_metric(part, view) for part, view in zip(sketches, chosen, strict=True))
+        _require_full_rank(metrics, (10 * machine_epsilon(data.like)) ** 2, chosen)
+        estimate = condition(data, views, metrics, seed)
+        if estimate <= MAX_CONDITION or 4 * size > data.n_samples:
+            break
+        # Several signs per row also tell rows apart that outweigh the others.
+        size *= 2
+        sketch = SparseSignSketch(size, seed)
+    return ViewPreconditioners(metrics, estimate, size, sketches if size >= WARM_START_FACTOR * widest else None)
+
+
+def _sketched_metric(sketched: Array, view: DataMatrix) -> SketchedGramPreconditioner:
+    try:
+        return SketchedGramPreconditioner(sketched, view.reg)
+    except ValueError:
+        raise _rank_deficient(view.name) from None
+
+
+def _require_full_rank(metrics: tuple[Any, ...], rounding: float, views: list[DataMatrix]) -> None:
+    """Raise a ValueError where rounding is all that keeps the metric of a view from being singular."""
+    for view, metric in zip(views, metrics, strict=True):
+        if triangular_condition(metric.factor) * rounding > 1:
+            raise _rank_deficient(view.name)
+
+
+def _rank_deficient(name: str) -> ValueError:
+    return ValueError(
+        f"{name} is numerically rank deficient; add a ridge (reg > 0) or use solver='direct' or 'cholesky-qr', which "
+        "truncate"
+    )
+
+
+def _positive(diagonal: Array, name: str) -> Array:
+    if not bool(namespace(diagonal).all(diagonal > 0)):
+        raise ValueError(
+            f"{name} has constant columns, so a diagonal preconditioner is singular; drop them or add a ridge (reg > 0)"
+        )
+    return diagonal
+
+
+class _WithoutRidge:
+    """Covariance of one view without its ridge."""
+
+    def __init__(self, view: DataMatrix) -> None:
+        self._view, self.shape, self.like, self.dtype = view, view.shape, view.like, view.dtype
+
+    def __matmul__(self, a: Array) -> Array:
+        return self._view.products(a) - self._view.reg * a
+
+
+class _Joint:
+    """Both covariances as the blocks of one matrix: a product is one pass."""
+
+    def __init__(self, data: PairedViews) -> None:
+        self._data, self.like, self.dtype = data, data.like, data.like.dtype
+        self.shape = (sum(data.n_features),) * 2
+
+    def __matmul__(self, v: Array) -> Array:
+        d = self._data.n_features[0]
+        products = self._data.products(v[:d], v[d:])
+        return namespace(v).concat([products.xx, products.yy], axis=0)
+
+
+class _JointMetric:
+    """Both preconditioners as the blocks of one."""
+
+    def __init__(self, data: PairedViews, pair: tuple[Any, ...]) -> None:
+        self._d, self._pair = data.n_features[0], pair
+
+    def solve(self, v: Array) -> Array:
+        x, y = self._pair
+        return namespace(v).concat([x.solve(v[: self._d]), y.solve(v[self._d :])], axis=0)

@@ -1,0 +1,214 @@
+"""Whitening of a within-class covariance C: by Cholesky, by eigenvectors, by randomized Cholesky-QR, by the rows."""
+
+from __future__ import annotations
+
+import warnings
+
+from manifolds.linalg import (
+    Array,
+    cholesky,
+    identity,
+    kind,
+    machine_epsilon,
+    namespace,
+    solve_triangular,
+    symmetric_part,
+    triangular_condition,
+)
+from manifolds.sketching import SparseSignSketch
+from problems.labelled_data import LabelledData
+
+GRAM_ACCURACY = {"float64": 1e-6, "float32": 2e-4}
+"""Error of eigenvalues up to which the Cholesky factor of a covariance is trusted: about the covariance's condition,
+its columns scaled to unit variance, times the machine epsilon of the data it was formed from."""
+
+SKETCH_FACTOR = 4
+"""Rows of a sketch per column, at first."""
+
+
+class Factor:
+    """A covariance by a triangular factor of its scaled form, D C D = R^T R.
+
+    Parameters
+    ----------
+    factor : array of shape (d, d)
+        R, upper triangular.
+    scale : array of shape (d,)
+        Diagonal of D; features with a zero there are left out.
+    condition : float
+        Estimate of cond(D C D).
+    """
+
+    def __init__(self, factor: Array, scale: Array, condition: float) -> None:
+        self.factor, self.scale, self.condition = factor, scale, condition
+
+    def whiten(self, f: Array) -> Array:
+        """R^{-T} D F."""
+        return solve_triangular(self.factor, self.scale[:, None] * f, transpose=True)
+
+    def directions(self, u: Array) -> Array:
+        """D R^{-1} U."""
+        return self.scale[:, None] * solve_triangular(self.factor, u)
+
+
+class Basis:
+    """A covariance on the span of directions W (d x r), W^T C W = I.
+
+    Parameters
+    ----------
+    basis : array of shape (d, r)
+    condition : float
+    """
+
+    def __init__(self, basis: Array, condition: float) -> None:
+        self.basis, self.condition = basis, condition
+
+    def whiten(self, f: Array) -> Array:
+        """W^T F."""
+        return self.basis.mT @ f
+
+    def directions(self, u: Array) -> Array:
+        """W U."""
+        return self.basis @ u
+
+
+def gram_whitening(
+    covariance: Array, means: Array, like: Array, precision: float, *, accurate: bool, truncate: bool = True
+) -> Factor | Basis | None:
+    """Whitening of a covariance that was formed: its Cholesky factor, or eigenvectors that stand clear of rounding.
+
+    The covariance is scaled to unit diagonal first. Features that do not vary within the classes get no weight.
+
+    Parameters
+    ----------
+    covariance : array of shape (d, d)
+    means : array of shape (l, d)
+        Class means, which say what is rounding.
+    like : array
+        Of the kind of the data.
+    precision : float
+        Machine epsilon of the products that the covariance is made of.
+    accurate : bool
+        Whether None is returned where eigenvalues cannot be had to ``GRAM_ACCURACY``.
+    truncate : bool
+        Whether None is returned instead of eigenvectors.
+    """
+    xp, d = namespace(covariance), covariance.shape[0]
+    inverse = _inverse_deviations(xp.linalg.diagonal(covariance), means)
+    scaled = covariance * inverse * inverse[:, None]
+    limit = GRAM_ACCURACY[kind(like)[1]] / precision if accurate else float("inf")
+    tolerance = max(d * precision, (d * machine_epsilon(like)) ** 2)
+    factor = cholesky(scaled + xp.astype(inverse == 0, scaled.dtype) * identity(d, scaled))
+    if factor is not None and (condition := triangular_condition(factor)) <= min(limit, 1 / tolerance):
+        return Factor(factor, inverse, condition)
+    if not truncate:
+        return None
+    values, vectors = xp.linalg.eigh(scaled)
+    first = d - _count(values > tolerance * values[-1])
+    condition = float(values[-1] / values[first])
+    if condition > limit:
+        return None
+    _warn_of_rank(d - first, inverse)
+    return Basis(inverse[:, None] * vectors[:, first:] / xp.sqrt(values[first:]), condition)
+
+
+def cholesky_qr(data: LabelledData, ridge: float, seed: int) -> tuple[Basis, int]:
+    """Whitening by randomized Cholesky-QR: the Gram matrix of the data whitened by a sketch is well conditioned.
+
+    Where the rows do not fill the space, R of the sketch is replaced by its leading singular vectors.
+
+    Returns
+    -------
+    basis : Basis
+    size : int
+        Rows of the sketch.
+
+    References
+    ----------
+    Balabanov, Randomized Cholesky QR factorizations, arXiv:2210.09953 (2022), Algorithm 3.1.
+    """
+    d = data.n_features
+    # Deviations of the data, not of the sketch: what a truncation leaves depends on them, and must not be random.
+    inverse = _inverse_deviations(data.variances() + ridge, data.means)
+    size = SKETCH_FACTOR * min(d, data.n_samples)
+    sketched = data.sketch(SparseSignSketch(size, seed))
+    xp = namespace(sketched)
+    if ridge:
+        sketched = xp.concat([sketched, ridge**0.5 * identity(d, sketched)])
+    scaled = xp.astype(inverse, sketched.dtype)
+    factor = xp.linalg.qr(sketched * scaled)[1]
+    epsilon = machine_epsilon(factor)
+    condition = triangular_condition(factor) if factor.shape[0] == d else float("inf")
+    if condition < (1e-2 / (d * epsilon)) ** 2:
+        first = solve_triangular(factor, identity(d, factor))
+    else:
+        _, values, vt = xp.linalg.svd(factor, full_matrices=False)
+        rank = _count(values > max(sketched.shape) * epsilon * values[0])
+        _warn_of_rank(rank, inverse)
+        first = vt[:rank].mT / values[:rank]
+        condition = float(values[0] / values[rank - 1]) ** 2
+    first = scaled[:, None] * first
+    gram = symmetric_part(data.whitened_gram(first))
+    first = xp.astype(first, gram.dtype)
+    second = cholesky(gram + ridge * (first.mT @ first))
+    if second is None:
+        raise ValueError("X is too ill conditioned within its classes for this dtype; use reg > 0 or shrinkage")
+    return Basis(solve_triangular(second, first.mT, transpose=True).mT, condition), size
+
+
+def row_space(data: LabelledData, between: Array, ridge: float) -> Basis:
+    """Whitening by the singular vectors of fewer rows than columns, and by what F has outside of their span."""
+    centred = data.centred()
+    xp = namespace(centred)
+    tolerance = max(centred.shape) * machine_epsilon(centred)
+    if not ridge:
+        inverse = _inverse_deviations(xp.sum(centred * centred, axis=0), data.means)
+        _, values, vt = xp.linalg.svd(centred * inverse, full_matrices=False)
+        rank = _count(values > tolerance * values[0])
+        _warn_of_rank(rank, inverse)
+        basis = xp.astype(inverse[:, None] * vt[:rank].mT / values[:rank], between.dtype)
+        return Basis(basis, float(values[0] / values[rank - 1]) ** 2)
+    _, values, vt = xp.linalg.svd(centred, full_matrices=False)
+    values, vt = (xp.astype(part, between.dtype) for part in (values, vt))
+    rank = max(1, _count(values > tolerance * values[0]))
+    known, values = vt[:rank].mT, values[:rank]
+    rest = between - known @ (known.mT @ between)
+    outside, sizes, _ = xp.linalg.svd(rest - known @ (known.mT @ rest), full_matrices=False)
+    outside = outside[:, sizes > tolerance * xp.linalg.matrix_norm(between)]
+    basis = xp.concat([known / xp.sqrt(values**2 + ridge), outside / ridge**0.5], axis=1)
+    return Basis(basis, 1 + float(values[0]) ** 2 / ridge)
+
+
+def _inverse_deviations(variances: Array, means: Array) -> Array:
+    """One over the standard deviations within classes; zero for features that do not vary beyond rounding."""
+    xp = namespace(variances)
+    rounding = 10 * machine_epsilon(variances) * xp.astype(xp.max(xp.abs(means), axis=0), variances.dtype)
+    varies = variances > rounding**2
+    if not bool(xp.any(varies)):
+        raise ValueError("X does not vary within its classes, so their covariance is zero; use reg > 0")
+    constant = ~varies & (xp.astype(xp.max(means, axis=0) - xp.min(means, axis=0), rounding.dtype) > 10 * rounding)
+    if bool(xp.any(constant)):
+        warnings.warn(
+            "X has features that are constant within every class but differ between classes, which separate them "
+            "perfectly and are left out, since their quotient is infinite; reg > 0 or shrinkage keeps them",
+            UserWarning,
+            stacklevel=4,
+        )
+    return xp.where(varies, 1 / xp.sqrt(xp.where(varies, variances, xp.ones_like(variances))), 0 * variances)
+
+
+def _count(chosen: Array) -> int:
+    xp = namespace(chosen)
+    return int(xp.sum(xp.astype(chosen, xp.int64)))
+
+
+def _warn_of_rank(rank: int, inverse_deviations: Array) -> None:
+    """Say so where fewer directions stand clear of rounding than there are features that vary."""
+    varying = _count(inverse_deviations > 0)
+    if rank < varying:
+        warnings.warn(
+            f"X has numerical rank {rank} within its classes for {varying} features that vary and is truncated to it; "
+            "reg > 0 or shrinkage keeps all directions",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,41 @@
+"""The automatic choice of a solver of CCA: by sizes alone."""
+
+import pytest
+
+from problems.cca_choice import MAX_DENSE_BYTES, Sizes, choose_solver, estimated_costs
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        (Sizes(1560, 308, 309, 5), "direct"),
+        (Sizes(60_000, 392, 392, 5), "direct"),
+        (Sizes(200_000, 400, 400, 5), "direct"),
+        (Sizes(10**6, 60, 20, 2), "direct"),
+        (Sizes(10**6, 12_000, 12_000, 5), "lobpcg"),
+        (Sizes(10**6, 12_000, 5, 2), "block-pcg"),
+        (Sizes(10**6, 5, 12_000, 2), "block-pcg"),
+        (Sizes(200, 1000, 10, 2), "cholesky-qr"),
+        (Sizes(200, 1000, 10, 2, ridge=True), "direct"),
+        (Sizes(6000, 50_000, 50_000, 5, (1e-3, 1e-3), ridge=True), "lobpcg"),
+        (Sizes(100_000, 2000, 2000, 5, (1e-3, 1e-3)), "direct"),
+    ],
+    ids=str,
+)
+def test_choice(sizes, expected):
+    assert choose_solver(sizes) == expected
+
+
+def test_the_direct_solver_is_not_chosen_beyond_memory():
+    d = int((MAX_DENSE_BYTES / 64) ** 0.5) + 1
+    assert "direct" not in estimated_costs(Sizes(10 * d, d, 2, 1))
+    assert "direct" in estimated_costs(Sizes(10 * d, d - 1, 2, 1))
+
+
+def test_a_gpu_moves_the_break_even_to_wider_views():
+    processor, gpu = (
+        [choose_solver(Sizes(10**6, d, d, 5, gpu=gpu)) for d in (500, 2000, 4000, 6000, 8000, 11_000)]
+        for gpu in (False, True)
+    )
+    assert gpu.count("direct") > processor.count("direct")
+    assert processor == sorted(processor, key=["direct", "lobpcg"].index), "once iterative, always iterative"

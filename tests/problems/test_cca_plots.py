@@ -1,0 +1,93 @@
+"""Pictures of CCA, drawn without a screen."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+from sklearn.model_selection import KFold
+
+from problems import CCA, correlation_circle, cross_validated_correlations, scree_plot
+from problems.cca_plots import column_correlations
+from tests.problems.views import correlated_views, correlations_of
+
+X, Y = correlated_views(200, 6, 5)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("container", [np.asarray, torch.asarray, scipy.sparse.csr_array], ids=lambda c: c.__name__)
+def test_cross_validated_correlations_are_those_of_each_fold(container):
+    found = cross_validated_correlations(CCA(2), container(X), container(Y), cv=KFold(4))
+    assert found.train.shape == found.test.shape == (4, 2)
+    for k, (seen, unseen) in enumerate(KFold(4).split(X)):
+        np.testing.assert_allclose(found.train[k], correlations_of(X[seen], Y[seen])[:2], atol=1e-10)
+        scores = CCA(2).fit(X[seen], Y[seen]).transform(X[unseen], Y[unseen])
+        expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(scores[0].T, scores[1].T, strict=True)]
+        np.testing.assert_allclose(found.test[k], expected, atol=1e-10)
+
+
+def test_scree_plot():
+    cca = CCA(3).fit(X, Y)
+    ax = scree_plot(cca)
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), cca.correlations_)
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_legend()) == ("component", "canonical correlation", None)
+    found = cross_validated_correlations(cca, X, Y)
+    again = scree_plot(cca, found, ax=plt.subplots()[1])
+    assert [text.get_text() for text in again.get_legend().get_texts()] == ["training rows", "held-out rows"]
+    np.testing.assert_allclose(again.containers[0][0].get_ydata(), found.test.mean(axis=0))
+
+
+@pytest.mark.parametrize("container", [np.asarray, torch.asarray, scipy.sparse.csr_array], ids=lambda c: c.__name__)
+def test_column_correlations(container):
+    x = X.copy()
+    x[:, 3] = 2.0
+    scores = CCA(2).fit(X, Y).transform(X)
+    found = column_correlations(container(x), torch.asarray(scores) if container is torch.asarray else scores)
+    expected = np.corrcoef(np.delete(x, 3, axis=1).T, scores.T)[:5, 5:]
+    np.testing.assert_allclose(np.delete(found, 3, axis=0), expected, atol=1e-10)
+    np.testing.assert_array_equal(found[3], 0.0)
+
+
+def test_correlation_circle():
+    cca = CCA(3).fit(X, Y)
+    ax = correlation_circle(cca, X, Y, components=(2, 0), largest=2, names=(list("abcdef"), list("vwxyz")))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("component 3", "component 1")
+    corner = column_correlations(X, cca.transform(X)[:, [2, 0]])
+    farthest = "abcdef"[int(np.argmax(np.linalg.norm(corner, axis=1)))]
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[0] == farthest
+    assert len(texts) == 4
+    assert correlation_circle(cca, X, Y, ax=ax) is ax
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda cca: correlation_circle(cca, X, Y, components=(0, 3)), r"components must be two numbers from 0 to 2"),
+        (lambda cca: correlation_circle(cca, X, Y, components=(-1, 0)), r"components must be two numbers from 0 to 2"),
+        (lambda cca: correlation_circle(cca, X, Y, components=(0,)), r"components must be two numbers from 0 to 2"),
+        (
+            lambda cca: correlation_circle(cca, X, Y, names=(["a"], list("vwxyz"))),
+            "names must have one name for each of the 6 columns of X",
+        ),
+        (
+            lambda cca: cross_validated_correlations(cca, np.c_[X[:, :2], X[:, :2]], Y),
+            "cv leaves a fold with 2 components of 3; use fewer components",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:X has numerical rank")
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(CCA(3).fit(X, Y))
