@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from manifolds import IdentityPreconditioner
@@ -210,6 +211,28 @@ def test_two_sided_lobpcg_needs_about_one_pass_per_iteration():
         run.products, (sxx @ run.pairs.u, sxy @ run.pairs.v, syy @ run.pairs.v, sxy.T @ run.pairs.u), strict=True
     ):
         np.testing.assert_allclose(actual, expected, atol=1e-11)
+
+
+def test_a_sketched_metric_takes_a_few_times_the_passes_of_the_exact_one_and_far_fewer_than_none():
+    passes = {}
+    for name in ("exact", "sketched", "identity"):
+        data = CovarianceMatrices(Covariances(*dense_covariances(X, Y)))
+        metrics = view_preconditioners(PairedViews(X, Y), name, np.random.default_rng(0)).metrics
+        passes[name] = two_sided_lobpcg(data, P, metrics, tol=1e-6, max_iter=2000, oversampling=0, rng=0).n_iter
+    assert passes["exact"] <= passes["sketched"] + 2
+    assert passes["sketched"] <= 3 * passes["exact"]
+    assert passes["identity"] > 3 * passes["sketched"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("solver", [*SOLVERS, "auto"])
+def test_cuda(solver):
+    x, y = (torch.asarray(view, device="cuda") for view in (X, Y))
+    cca = CCA(P, solver=solver, random_state=0).fit(x, y)
+    assert cca.x_weights_.device == x.device
+    np.testing.assert_allclose(to_float64(cca.correlations_), correlations_of(X, Y)[:P], atol=1e-9)
+    assert cca.transform(x, y)[1].device == x.device
 
 
 def test_a_good_start_saves_passes():
