@@ -76,7 +76,9 @@ def test_residual_norms_of_the_direct_solution():
 
 
 @pytest.mark.parametrize("largest", [True, False])
-@pytest.mark.parametrize("make", [scipy.sparse.csr_array, scipy.sparse.csc_matrix, aslinearoperator], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make", [scipy.sparse.csr_array, scipy.sparse.csc_matrix, aslinearoperator], ids=["csr", "csc", "operator"]
+)
 @pytest.mark.parametrize("method", ["auto", "direct", "lobpcg"])
 def test_sparse_pencils_and_operators(make, method, largest):
     a = np.diag(np.linspace(1.0, 3.0, N)) + np.diag(np.full(N - 1, 0.3), 1) + np.diag(np.full(N - 1, 0.3), -1)
