@@ -12,12 +12,22 @@ from scipy.optimize import OptimizeResult
 from manifolds.linalg import Seed, machine_epsilon
 from manifolds.manifold import Manifold, Point
 from manifolds.objective import as_objective
+from manifolds.sampled.function import SampledFunction
 from rankopt.quadratic import QuadraticObjective
+from rankopt.sampled import SampledProblem
 from rankopt.solvers.conjugate_gradient import ConjugateGradient
 from rankopt.solvers.gradient_descent import GradientDescent
 from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.method import Context, Method
-from rankopt.solvers.stopping import CostChange, GradientNorm, MaxIterations, Progress, Status, StoppingCriterion
+from rankopt.solvers.stopping import (
+    ApproximationFloor,
+    CostChange,
+    GradientNorm,
+    MaxIterations,
+    Progress,
+    Status,
+    StoppingCriterion,
+)
 from rankopt.solvers.trust_region import TrustRegion
 from rankopt.state import ObjectiveProblem, Problem, State
 
@@ -110,6 +120,8 @@ def minimize(
         )
     if stopping is None:
         stopping = GradientNorm() | CostChange() | MaxIterations(1000)
+        if isinstance(problem, SampledProblem):
+            stopping = ApproximationFloor() | stopping
     elif not isinstance(stopping, StoppingCriterion):
         raise TypeError(
             f"stopping must be a StoppingCriterion such as MaxIterations(100), got {type(stopping).__name__}"
@@ -125,6 +137,8 @@ def _as_problem(objective: Any, manifold: Manifold, gradient: Any, hessian: Any)
         raise TypeError(f"manifold must be a Manifold, got {type(manifold).__name__}")
     if isinstance(objective, QuadraticObjective):
         objective = objective.on(manifold)
+    elif isinstance(objective, SampledFunction):
+        objective = SampledProblem(objective)
     if not isinstance(objective, Problem):
         return ObjectiveProblem(as_objective(objective, gradient, hessian), manifold)
     if manifold is not objective.manifold:
@@ -193,7 +207,9 @@ class Run:
         while (status := self._stopping.check(seen)) is None:
             step = self._method.step(state, memory, context)
             if step is None:
-                return Status.STEP_TOO_SMALL, state
+                # Within its error the gradient may point anywhere: no step need decrease the cost.
+                near_floor = state.gradient_norm <= 10 * state.measures.get("gradient_error", 0.0)
+                return Status.APPROXIMATION_FLOOR if near_floor else Status.STEP_TOO_SMALL, state
             state, memory = step.state, step.memory
             self._record(state, step.step_size)
             bar.update(state)
@@ -210,7 +226,7 @@ class Run:
         history["fun"].append(state.value)
         history["grad_norm"].append(norm)
         history["step_size"].append(step_size)
-        for name, count in self._problem.counts().items():
+        for name, count in (self._problem.counts() | state.measures).items():
             history.setdefault(name, []).append(count)
         history["time"].append(time.perf_counter() - self._began)
         if self._best is None or state.value < self._best.value:
@@ -224,6 +240,7 @@ class Run:
             grad_norm=state.gradient_norm,
             nit=length - 1,
             **self._problem.counts(),
+            **state.measures,
         )
         if status is not None:
             history = {name: np.asarray(values[:length]) for name, values in self._history.items()}

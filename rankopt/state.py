@@ -52,6 +52,11 @@ class State(ABC):
         return float(self.geometry.pairing(self.gradient_covector, self.gradient))
 
     @property
+    def measures(self) -> dict[str, float]:
+        """What else the history records at every state, such as the error of the gradient."""
+        return {}
+
+    @property
     def gradient_norm(self) -> float:
         """Norm of the gradient in the metric."""
         return max(self.squared_gradient_norm, 0.0) ** 0.5

@@ -1,0 +1,315 @@
+"""The moving-least-squares fit: a frame by weighted PCA, then one weighted polynomial regression over it.
+
+One factorisation serves the point, the tangent space, the cost and its derivatives. Everything is batched: ``b`` points
+at once, each with up to K samples, of which those that pad the batch have weight zero.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from manifolds.linalg import Array, machine_epsilon, namespace
+from manifolds.retractions import RankDeficientError
+from manifolds.sampled.monomials import second_derivatives, vandermonde
+from manifolds.sampled.neighbours import Neighbours
+
+_SLACK = 1.3
+"""Candidates are sought this much beyond their supports, so that the frame may move without a new search."""
+_MAX_SWEEPS = 200
+_FULL_STEPS = 20
+_MAX_SEARCHES = 50
+_MAX_LEBESGUE, _HIGH_LEBESGUE = 50.0, 10.0
+_HIGH_OFFSET = 0.5
+_MAX_CONDITION = {True: 1e8, False: 1e4}
+
+
+class TooFewSamplesError(RankDeficientError):
+    """There are too few samples around a point, or they lie too badly, to say where the manifold is."""
+
+    def __init__(self, message: str) -> None:
+        ValueError.__init__(self, message)
+
+
+class SampledWarning(UserWarning):
+    """A fit leans on samples that lie to one side, as at a boundary or a hole."""
+
+
+@dataclass(frozen=True)
+class LocalFit:
+    """The manifold around ``b`` points as graphs of polynomials over frames.
+
+    Attributes
+    ----------
+    point : array of shape (b, D)
+        P(r).
+    jacobian : array of shape (b, D, d)
+        Derivative of the graph at the foot, J.
+    basis, triangle : arrays of shapes (b, D, d) and (b, d, d)
+        Thin QR decomposition of J.
+    frame : array of shape (b, D, d)
+        Orthonormal basis U of the frame H.
+    indices : array of shape (b, K)
+        Samples of each neighbourhood.
+    operator, monomials : arrays of shapes (b, M, K) and (b, K, M)
+        Values at samples to coefficients, and coefficients to values at samples.
+    coefficients : array of shape (b, M, D)
+        Those of the graph, about the foot q.
+    inside : array of shape (b, K)
+        1 where a sample has positive weight, else 0.
+    scale : array of shape (b,)
+        Unit s of the coordinates on H.
+    lebesgue : array of shape (b,)
+        Sum of absolute weights of the samples in the value at the foot.
+    tangent_error : array of shape (b,)
+        Estimate of the sine of the angle between the tangent spaces of fit and manifold.
+    """
+
+    point: Array
+    jacobian: Array
+    basis: Array
+    triangle: Array
+    frame: Array
+    indices: Array
+    operator: Array
+    monomials: Array
+    coefficients: Array
+    inside: Array
+    scale: Array
+    lebesgue: Array
+    tangent_error: Array
+    factors: list[tuple[int, ...]]
+
+    def fit_values(self, values: Array) -> tuple[Array, Array, Array]:
+        """Coefficients (b, M) of a function with samples' values (N,), its gradient in H, and the error of that.
+
+        The error is 2 |A_1..d| |residual| / s.
+        """
+        xp = namespace(self.point)
+        local = values[self.indices]
+        coefficients = (self.operator @ local[..., None])[..., 0]
+        residual = self.inside * (local - (self.monomials @ coefficients[..., None])[..., 0])
+        dim = self.basis.shape[-1]
+        rows = xp.linalg.vector_norm(self.operator[:, 1 : dim + 1], axis=(-2, -1))
+        error = 2 * rows * xp.linalg.vector_norm(residual, axis=-1) / self.scale
+        return coefficients, coefficients[:, 1 : dim + 1] / self.scale[:, None], error
+
+    def lift(self, covector: Array) -> Array:
+        """Tangent vector J (J^T J)^-1 g (b, D) of a derivative g (b, d) in the coordinates of H."""
+        xp = namespace(self.point)
+        return (self.basis @ xp.linalg.solve(self.triangle.mT, covector[..., None]))[..., 0]
+
+    def coordinates(self, tangent_vector: Array) -> Array:
+        """Coordinates a (b, d) on H with J a = v."""
+        xp = namespace(self.point)
+        return xp.linalg.solve(self.triangle, self.basis.mT @ tangent_vector[..., None])[..., 0]
+
+    def graph_second_derivatives(self) -> Array:
+        """Second derivatives (b, d, d, D) of the graph at the foot."""
+        second = second_derivatives(self.coefficients, self.factors, self.basis.shape[-1])
+        return second / self.scale[:, None, None, None] ** 2
+
+    def value_second_derivatives(self, coefficients: Array) -> Array:
+        """Second derivatives (b, d, d), in coordinates of H, of a fitted function."""
+        second = second_derivatives(coefficients[..., None], self.factors, self.basis.shape[-1])[..., 0]
+        return second / self.scale[:, None, None] ** 2
+
+
+@dataclass(frozen=True)
+class _Neighbourhood:
+    """Samples around ``b`` centres in coordinates of their span; in these, everything is small."""
+
+    center: Array
+    span: Array | None  # (b, D, k) orthonormal, or None where the ambient coordinates are few already
+    samples: Array  # (b, K, k), about the centre
+    target: Array  # (b, k): the point to project
+    indices: Array
+    mask: Array
+    radii: Array  # (b, K)
+
+    def ambient(self, vectors: Array) -> Array:
+        """Ambient vectors (..., D) of coordinates (b, c, k)."""
+        return vectors if self.span is None else vectors @ self.span.mT
+
+
+def _neighbourhood(points: Array, neighbours: Neighbours, center: Array, target: Array) -> _Neighbourhood:
+    xp = namespace(points)
+    indices, mask = neighbours.supporting(center, _SLACK)
+    zero = xp.zeros_like(center[:, None, :])
+    samples = xp.where(mask[..., None], points[indices] - center[:, None, :], zero)
+    goal, span = target - center, None
+    if points.shape[-1] > 2 * (indices.shape[-1] + 1):
+        # The samples and the target span few dimensions; an orthonormal basis of them loses nothing.
+        span, triangle = xp.linalg.qr(xp.concat([samples, goal[:, None, :]], axis=1).mT)
+        samples, goal = triangle.mT[:, :-1], triangle.mT[:, -1]
+    return _Neighbourhood(center, span, samples, goal, indices, mask, neighbours.radii[indices])
+
+
+def _weights(near: _Neighbourhood, foot: Array) -> Array:
+    """exp(1 - 1 / (1 - u^2)) with u = |r_i - q| / s_i: smooth, and zero from u = 1 on."""
+    xp = namespace(foot)
+    squared = xp.sum((near.samples - foot[:, None, :]) ** 2, axis=-1) / near.radii**2
+    inside = near.mask & (squared < 1)
+    gap = xp.where(inside, 1 - squared, xp.ones_like(squared))
+    return xp.where(inside, xp.exp(1 - 1 / gap), xp.zeros_like(squared))
+
+
+def fit(points: Array, neighbours: Neighbours, targets: Array, factors: list[tuple[int, ...]], dim: int) -> LocalFit:
+    """Fit the manifold around targets (b, D): frames by the fixed point of weighted PCA, then the regression.
+
+    References
+    ----------
+    Sober, Levin, Manifold Approximation by Moving Least-Squares Projection (MMLS), Constr. Approx. 52 (2020), Section 3.
+    """
+    xp = namespace(points)
+    distance, nearest = (found[:, 0] for found in neighbours.nearest(targets, 1))
+    radius = neighbours.radii[nearest]
+    far = distance >= radius
+    if bool(xp.any(far)):
+        worst = int(xp.argmax(distance / radius))
+        raise TooFewSamplesError(
+            f"{_which(far)} far from the data: the nearest sample is {float(distance[worst]):.3g} away, its support "
+            f"radius is {float(radius[worst]):.3g}; start nearer, or add samples there"
+        )
+    foot = xp.where((distance > 0.3 * radius)[:, None], points[nearest], targets)
+    tolerance = 100 * machine_epsilon(points)
+    sweeps = 0
+    for _ in range(_MAX_SEARCHES):
+        near = _neighbourhood(points, neighbours, foot, targets)
+        position, frame, used, settled = _frame(near, dim, len(factors), tolerance, _MAX_SWEEPS - sweeps)
+        sweeps += used
+        foot = foot + near.ambient(position[:, None, :])[:, 0]
+        if settled:
+            return _regression(near, position, frame, foot, factors)
+        if sweeps >= _MAX_SWEEPS:
+            break
+    raise TooFewSamplesError(
+        f"the frames of {targets.shape[0]} points did not settle in {_MAX_SWEEPS} sweeps: a point lies too far off the "
+        f"manifold for its curvature (nearest samples at up to {float(xp.max(distance)):.3g}, support radius "
+        f"{float(xp.min(radius)):.3g})"
+    )
+
+
+def refit(points: Array, neighbours: Neighbours, foot: Array, frame: Array, factors: list[tuple[int, ...]]) -> LocalFit:
+    """Regression over given feet (b, D) and frames (b, D, d)."""
+    near = _neighbourhood(points, neighbours, foot, foot)
+    xp = namespace(points)
+    local = frame if near.span is None else near.span.mT @ frame
+    return _regression(near, xp.zeros_like(near.target), local, foot, factors)
+
+
+def _frame(
+    near: _Neighbourhood, dim: int, needed: int, tolerance: float, sweeps: int
+) -> tuple[Array, Array, int, bool]:
+    """Foot q and frame U with r - q orthogonal to U, U the leading directions of the weighted samples about their mean.
+
+    Ends settled, or early where a foot has left the region for which its samples were sought.
+    """
+    xp = namespace(near.samples)
+    foot, frame = xp.zeros_like(near.target), None
+    reach = (_SLACK - 1) * xp.min(xp.where(near.mask, near.radii, xp.inf), axis=-1)
+    scale = xp.max(near.radii, axis=-1)
+    for sweep in range(1, sweeps + 1):
+        weights = _weights(near, foot)
+        _require_count(weights, needed, near)
+        total = xp.sum(weights, axis=-1)[:, None]
+        mean = xp.sum(weights[..., None] * near.samples, axis=1) / total
+        root = xp.sqrt(weights / total)[..., None] * (near.samples - mean[:, None, :])
+        if frame is None:
+            new = xp.linalg.svd(root, full_matrices=False)[2].mT[..., :dim]
+        else:
+            new = xp.linalg.qr(root.mT @ (root @ frame))[0]
+        target = mean + ((near.target - mean)[:, None, :] @ new @ new.mT)[:, 0]
+        moved = xp.linalg.vector_norm(target - foot, axis=-1) / scale
+        turned = 1.0 if frame is None else xp.max(xp.abs(new - frame @ (frame.mT @ new)))
+        # Few samples far below a point can make it swing between two frames; halved steps settle.
+        foot, frame = (target if sweep <= _FULL_STEPS else 0.5 * (foot + target)), new
+        if bool(xp.any(xp.linalg.vector_norm(foot, axis=-1) > reach)):
+            return foot, frame, sweep, False
+        if float(xp.max(moved)) <= tolerance and float(turned) <= 100 * tolerance:
+            return foot, frame, sweep, True
+    return foot, frame, sweeps, False
+
+
+def _require_count(weights: Array, needed: int, near: _Neighbourhood) -> None:
+    xp = namespace(weights)
+    counts = xp.sum(xp.asarray(weights > 0, dtype=weights.dtype), axis=-1)
+    few = counts < needed
+    if bool(xp.any(few)):
+        worst = int(xp.argmin(counts))
+        raise TooFewSamplesError(
+            f"{_which(few)} in a hole or outside of the data: only {int(counts[worst])} samples within their support "
+            f"radius (about {float(xp.max(near.radii[worst])):.3g}), {needed} needed; lower degree or add samples there"
+        )
+
+
+def _which(flags: Array) -> str:
+    count, size = int(flags.sum()), flags.shape[0]
+    return "the point lies" if size == 1 else f"{count} of {size} points lie"
+
+
+def _regression(near: _Neighbourhood, position: Array, frame: Array, foot: Array, factors: Any) -> LocalFit:
+    xp, dim = namespace(foot), frame.shape[-1]
+    weights = _weights(near, position)
+    _require_count(weights, len(factors), near)
+    total = xp.sum(weights, axis=-1)
+    scale = xp.sum(weights * near.radii, axis=-1) / total
+    centred = near.samples - position[:, None, :]
+    x = (centred @ frame) / scale[:, None, None]
+    inside = xp.asarray(weights > 0, dtype=weights.dtype)
+    monomials = vandermonde(x, factors)
+    root = xp.sqrt(weights)
+    q, r = xp.linalg.qr(root[..., None] * monomials)
+    singular = xp.linalg.svdvals(r)
+    condition = singular[:, 0] / singular[:, -1]
+    bad = ~(condition < _MAX_CONDITION[machine_epsilon(foot) < 1e-10])
+    if bool(xp.any(bad)):
+        raise TooFewSamplesError(_badly_placed(bad, inside, condition, "condition number", near, factors))
+    operator = xp.linalg.solve(r, q.mT) * root[:, None, :]
+    lebesgue = xp.sum(xp.abs(operator[:, 0]), axis=-1)
+    bad = lebesgue > _MAX_LEBESGUE
+    if bool(xp.any(bad)):
+        raise TooFewSamplesError(_badly_placed(bad, inside, lebesgue, "Lebesgue constant", near, factors))
+    offset = xp.linalg.vector_norm(xp.sum(weights[..., None] * x, axis=1), axis=-1) / total
+    if bool(xp.any((lebesgue > _HIGH_LEBESGUE) | (offset > _HIGH_OFFSET))):
+        warnings.warn(
+            f"the fit leans on samples to one side: Lebesgue constant up to {float(xp.max(lebesgue)):.3g}, centre of the "
+            f"samples up to {float(xp.max(offset)):.2g} of the support radius {float(xp.max(scale)):.3g} away, at least "
+            f"{int(xp.min(xp.sum(inside, axis=-1)))} samples; near a boundary or a hole errors are larger",
+            SampledWarning,
+            stacklevel=2,
+        )
+    coefficients = operator @ centred
+    residual = inside[..., None] * (centred - monomials @ coefficients)
+    rows = xp.linalg.vector_norm(operator[:, 1 : dim + 1], axis=(-2, -1))
+    error = 2 * rows * xp.linalg.vector_norm(residual, axis=(-2, -1)) / scale
+    coefficients = near.ambient(coefficients)
+    jacobian = coefficients[:, 1 : dim + 1].mT / scale[:, None, None]
+    basis, triangle = xp.linalg.qr(jacobian)
+    return LocalFit(
+        point=foot + coefficients[:, 0],
+        jacobian=jacobian,
+        basis=basis,
+        triangle=triangle,
+        frame=near.ambient(frame.mT).mT,
+        indices=near.indices,
+        operator=operator,
+        monomials=monomials,
+        coefficients=coefficients,
+        inside=inside,
+        scale=scale,
+        lebesgue=lebesgue,
+        tangent_error=error,
+        factors=factors,
+    )
+
+
+def _badly_placed(bad: Array, inside: Array, measure: Array, name: str, near: _Neighbourhood, factors: Any) -> str:
+    xp = namespace(measure)
+    worst = int(xp.argmax(xp.where(bad, measure, xp.zeros_like(measure))))
+    return (
+        f"{_which(bad)} where the samples do not determine the manifold: {name} {float(measure[worst]):.3g}, with "
+        f"{int(xp.sum(inside[worst]))} samples within their support radius (about "
+        f"{float(xp.max(near.radii[worst])):.3g}) for {len(factors)} coefficients; this would extrapolate"
+    )

@@ -1,0 +1,320 @@
+"""A manifold of which only samples are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import comb
+from typing import Any
+
+import numpy as np
+
+from manifolds.linalg import (
+    Array,
+    Seed,
+    as_generator,
+    inner_product,
+    is_array,
+    is_torch_array,
+    namespace,
+    norm,
+    require_finite,
+    require_real_floating,
+    require_same_kind,
+)
+from manifolds.manifold import ArrayManifold, LocalGeometry, RetractionCurve
+from manifolds.sampled.dimension import estimate_dimension
+from manifolds.sampled.local_fit import LocalFit, fit, refit
+from manifolds.sampled.monomials import monomial_factors
+from manifolds.sampled.neighbours import Neighbours
+
+
+class SampledManifold(ArrayManifold):
+    """Manifold of which only samples are known, with the geometry that moving least squares gives it.
+
+    The projection P fits a frame (an affine space of dimension d) to the samples around a point by weighted PCA, and the
+    manifold as the graph of a polynomial over it. Its errors are of order h^(degree + 1) for points and h^degree for
+    tangent spaces, h the largest gap between samples. P is the retraction, R_x(v) = P(x + v); vectors are transported
+    by projection; the metric is that of the surrounding space.
+
+    Parameters
+    ----------
+    points : array of shape (N, D)
+        Samples, numpy or torch, float32 or float64.
+    dim : int, optional
+        Dimension d of the manifold; estimated when left out.
+    degree : int
+        Degree of the polynomials, at least 1; derivatives of second order need 2. 3 pays where samples are many.
+    support : float, optional
+        Neighbours per coefficient within the support of a sample, at least 1.5. 3 by default, 2.5 from d = 4 on.
+    noise : float
+        Standard deviation of the samples off the manifold; supports grow to average over it.
+    tangents : callable, optional
+        ``x -> basis`` of shape (D, d) of the exact tangent space near x, in place of the fitted one.
+
+    Attributes
+    ----------
+    radii : array of shape (N,)
+        Radius of the support of each sample.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If arguments are of the wrong kind or shape, points are not finite or coincide, samples are too few, or the
+        dimension is not clear from them.
+
+    References
+    ----------
+    Shustin, Avron, Sober, Manifold Free Riemannian Optimization, arXiv 2209.03269 (2022).
+    Sober, Levin, Manifold Approximation by Moving Least-Squares Projection (MMLS), Constr. Approx. 52 (2020).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    >>> circle = SampledManifold(np.stack([np.cos(angle), np.sin(angle)], axis=-1))
+    >>> circle.dim
+    1
+    >>> near = circle.nearest_point(np.array([0.0, 1.01]))
+    >>> bool(abs(near[1] - 1) < 1e-6)
+    True
+    """
+
+    def __init__(
+        self,
+        points: Array,
+        dim: int | None = None,
+        degree: int = 2,
+        *,
+        support: float | None = None,
+        noise: float = 0.0,
+        tangents: Callable[[Array], Array] | None = None,
+    ) -> None:
+        _require_samples(points)
+        super().__init__((points.shape[1],))
+        self.points, self.degree, self.tangents = points, _whole("degree", degree, 1), tangents
+        if tangents is not None and not callable(tangents):
+            raise TypeError(f"tangents must be a callable x -> basis, got {type(tangents).__name__}")
+        if not noise >= 0:
+            raise ValueError(f"noise must be a standard deviation of at least 0, got {noise}")
+        self._dim = estimate_dimension(points) if dim is None else _whole("dim", dim, 1)
+        if self._dim >= points.shape[1]:
+            raise ValueError(f"dim must be below the number of coordinates, {points.shape[1]}, got {self._dim}")
+        support = (3.0 if self._dim < 4 else 2.5) if support is None else support
+        if not support >= 1.5:
+            raise ValueError(f"support must be at least 1.5 neighbours per coefficient, got {support}")
+        self.factors = monomial_factors(self._dim, self.degree)
+        self.neighbours = Neighbours(points)
+        self.radii = self._support_radii(support, noise)
+        self.neighbours.set_radii(self.radii)
+        host = self.radii.cpu() if is_torch_array(self.radii) else self.radii
+        self._typical_radius = float(np.median(np.asarray(host)))
+
+    def __repr__(self) -> str:
+        count, size = self.points.shape
+        return f"SampledManifold({count} points in R^{size}, dim={self.dim}, degree={self.degree})"
+
+    def _support_radii(self, support: float, noise: float) -> Array:
+        """Distance of each sample to the neighbour that ``support`` names, or further by the law of noise.
+
+        With noise sigma the tangent space is off by sigma / (s sqrt(K)), K ~ s^d neighbours, and by s^m for want of
+        degree, lengths in units of the data's own size. The factor 3 is measured on spheres.
+        """
+        count, size = self.points.shape[0], comb(self.degree + self._dim, self._dim)
+        wanted = int(np.ceil(support * size))
+        if count <= wanted:
+            raise ValueError(
+                f"points holds {count} samples, but degree {self.degree} in dimension {self._dim} has {size} "
+                f"coefficients and needs more than {wanted} samples; lower degree or add samples"
+            )
+        distances, _ = self.neighbours.nearest(self.points, wanted + 1)
+        xp = namespace(distances)
+        repeated = int((distances[:, 1] == 0).sum())
+        if repeated:
+            raise ValueError(f"points holds {repeated} samples that coincide with another; remove duplicates first")
+        if noise > 0:
+            typical = float(xp.mean(distances[:, -1]))
+            extent = float(xp.mean(xp.linalg.vector_norm(self.points - xp.mean(self.points, axis=0), axis=-1)))
+            m, d = self.degree, self._dim
+            radius = 3 * (noise * extent**m * typical ** (d / 2) / wanted**0.5) ** (1 / (m + 1 + d / 2))
+            enlarged = int(np.ceil(wanted * (radius / typical) ** d))
+            if enlarged >= count:
+                raise ValueError(f"noise of {noise} would need {enlarged} neighbours, but points holds {count} samples")
+            if enlarged > wanted:
+                distances, _ = self.neighbours.nearest(self.points, enlarged + 1)
+        return distances[:, -1]
+
+    @property
+    def dim(self) -> int:
+        return self._dim
+
+    @property
+    def typical_dist(self) -> float:
+        """Twice the median support radius: what a fit can see."""
+        return 2 * self._typical_radius
+
+    def own_array(self) -> Array:
+        return self.points
+
+    def fit(self, point: Array) -> LocalFit:
+        """Fit around a point or a batch of points (..., D), which are flattened to (b, D)."""
+        self.require_shape(point, "point")
+        require_same_kind(point, self.points, "point", "points")
+        require_finite(point, "point")
+        return fit(self.points, self.neighbours, point.reshape(-1, self.shape[0]), self.factors, self.dim)
+
+    def at(self, point: Array) -> SampledGeometry:
+        return SampledGeometry(self, point, self.fit(point))
+
+    def land(self, point: Array) -> SampledGeometry:
+        """Geometry at P(point), from the one fit that the projection makes."""
+        found = self.fit(point)
+        return SampledGeometry(self, found.point.reshape(point.shape), found)
+
+    def nearest_point(self, point: Array) -> Array:
+        """Projection P(r); it is idempotent, and off the orthogonal foot by what ``foot_point`` removes."""
+        return self.land(point).point
+
+    def foot_point(self, point: Array, iterations: int = 3) -> Array:
+        """Orthogonal foot of a point on the manifold: the regression repeated over the tangent space it found.
+
+        References
+        ----------
+        Aizenbud, Sober, Non-parametric estimation of manifolds from noisy data, arXiv 2105.04754 (2021).
+        """
+        found, targets = self.fit(point), point.reshape(-1, self.shape[0])
+        for _ in range(_whole("iterations", iterations, 0)):
+            along = (found.basis @ (found.basis.mT @ (targets - found.point)[..., None]))[..., 0]
+            found = refit(self.points, self.neighbours, found.point + along, found.basis, self.factors)
+        return found.point.reshape(point.shape)
+
+    def random_point(self, rng: Seed = None, like: Array | None = None, *, batch: Sequence[int] = ()) -> Array:
+        """Projections of random samples."""
+        if like is not None:
+            require_same_kind(like, self.points, "like", "points")
+        generator = as_generator(rng)
+        count = self.points.shape[0]
+        if isinstance(generator, np.random.Generator):
+            chosen = generator.integers(count, size=tuple(batch))
+        else:
+            import torch
+
+            chosen = torch.randint(count, tuple(batch), generator=generator, device=generator.device).cpu().numpy()
+        return self.nearest_point(self.points[chosen])
+
+    def _point_residual(self, point: Array) -> Array:
+        return (point - self.nearest_point(point)) / self._typical_radius
+
+    def _tangent_residual(self, point: Array, vector: Array) -> Array:
+        return (vector - self.at(point).projection(vector)) / (1 + norm(vector, 1))[..., None]
+
+    def check_point(self, point: Array) -> str | None:
+        try:
+            return super().check_point(point)
+        except (TypeError, ValueError, np.linalg.LinAlgError) as error:
+            return str(error)
+
+    _point_equation = "P(x) = x, in support radii,"
+    _tangent_equation = "Q Q^T v = v"
+
+
+class SampledGeometry(LocalGeometry):
+    """The geometry at x that one fit gives: tangent basis Q = qr(J), retraction P(x + v).
+
+    Attributes
+    ----------
+    basis : array of shape (..., D, d)
+        Orthonormal basis of the tangent space.
+    local_fit : LocalFit
+    """
+
+    manifold: SampledManifold
+
+    def __init__(self, manifold: SampledManifold, point: Array, local_fit: LocalFit) -> None:
+        super().__init__(manifold, point)
+        self.local_fit = local_fit
+        self.basis = local_fit.basis.reshape(*point.shape, manifold.dim)
+        if manifold.tangents is not None:
+            self.basis = self._exact_basis(manifold.tangents(point))
+
+    def _exact_basis(self, tangents: Array) -> Array:
+        if not is_array(tangents) or tuple(tangents.shape) != tuple(self.basis.shape):
+            shape = getattr(tangents, "shape", type(tangents).__name__)
+            raise ValueError(f"tangents must return a basis of shape {tuple(self.basis.shape)}, got {shape}")
+        require_same_kind(tangents, self.point, "tangents", "points")
+        return namespace(tangents).linalg.qr(tangents)[0]
+
+    def inner_product(self, u: Array, v: Array) -> Array:
+        return inner_product(u, v, 1)
+
+    def projection(self, vector: Array) -> Array:
+        """Q Q^T a."""
+        return (self.basis @ (self.basis.mT @ vector[..., None]))[..., 0]
+
+    def riemannian_gradient(self, euclidean_gradient: Array) -> Array:
+        return self.projection(euclidean_gradient)
+
+    def riemannian_hessian(self, euclidean_gradient: Array, euclidean_hessian: Array, tangent_vector: Array) -> Array:
+        """P(D^2 f[v]) + W(v, normal part of grad f), W of the fitted graph's second derivatives."""
+        if self.manifold.degree < 2:
+            raise ValueError("the curvature needs degree >= 2; this manifold was fitted with degree 1")
+        found, shape = self.local_fit, (-1, self.manifold.shape[0])
+        normal = (euclidean_gradient - self.projection(euclidean_gradient)).reshape(shape)
+        bending = (found.graph_second_derivatives() @ normal[:, None, :, None])[..., 0]
+        turned = (bending @ found.coordinates(tangent_vector.reshape(shape))[..., None])[..., 0]
+        return self.projection(euclidean_hessian) + self.projection(found.lift(turned).reshape(self.point.shape))
+
+    def retraction_curve(self, tangent_vector: Array) -> ProjectedLine:
+        return ProjectedLine(self, tangent_vector)
+
+    def second_order_retraction(self, tangent_vector: Array) -> Array:
+        """P(x + v), whose acceleration is normal up to the error of the fit."""
+        return self.retraction(tangent_vector)
+
+
+class ProjectedLine(RetractionCurve):
+    """The curve t -> P(x + t v)."""
+
+    def __init__(self, geometry: SampledGeometry, tangent_vector: Array) -> None:
+        self._geometry, self._tangent_vector = geometry, tangent_vector
+
+    def land(self, t: Any) -> SampledGeometry:
+        """Geometry at the point of t, from one fit."""
+        geometry = self._geometry
+        step = geometry.manifold.linear_combination(1.0, geometry.point, t, self._tangent_vector)
+        return geometry.manifold.land(step)
+
+    def point(self, t: Any) -> Array:
+        return self.land(t).point
+
+    def velocity(self, t: Any) -> Array:
+        """Projection of v - normal correction: the tangent vector w at y = P(x + t v) with y' = w.
+
+        y moves so that the residual x + t v - y stays orthogonal to the frame U: U^T (v - y') = 0 with y' in the range
+        of Q, up to the turning of the frame, which is of the order of the fit's error times the offset.
+        """
+        return velocity_at(self.land(t), self._tangent_vector)
+
+
+def velocity_at(landed: SampledGeometry, tangent_vector: Array) -> Array:
+    """Velocity of t -> P(x + t v) where it has landed: the y' in the range of Q with U^T y' = U^T v."""
+    xp, found, shape = namespace(tangent_vector), landed.local_fit, tangent_vector.shape
+    along = found.frame.mT @ tangent_vector.reshape(-1, shape[-1])[..., None]
+    mixed = found.frame.mT @ found.basis
+    return (found.basis @ xp.linalg.solve(mixed, along))[..., 0].reshape(shape)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(value)
+
+
+def _require_samples(points: Any) -> None:
+    if not is_array(points):
+        raise TypeError(f"points must be a numpy array or a torch tensor, got {type(points).__name__}")
+    require_real_floating(points, "points")
+    if points.ndim != 2 or points.shape[1] < 2:
+        raise ValueError(f"points must have shape (N, D) with D >= 2, one sample a row, got {tuple(points.shape)}")
+    require_finite(points, "points")
