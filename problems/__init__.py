@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from problems.corpus import Corpus, read_text
     from problems.data import CovarianceMatrices, CovarianceProducts, Covariances, PairedViews, ViewCovariance
     from problems.language_model import LanguageModel, LanguageModelConfig
+    from problems.samples import SampledMinimum, minimize_on_samples
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
     from problems.training_options import TrainingOptions
@@ -30,12 +31,14 @@ _HOMES = {
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
     "PairedViews": "data",
+    "SampledMinimum": "samples",
     "Tokenizer": "tokenizer",
     "TrainingOptions": "training_options",
     "TrainingResult": "training",
     "TrainingStep": "training",
     "ViewCovariance": "data",
     "load_model": "checkpoint",
+    "minimize_on_samples": "samples",
     "read_text": "corpus",
     "solve_dense": "cca_direct",
     "train": "training",
@@ -54,12 +57,14 @@ __all__ = [
     "LanguageModel",
     "LanguageModelConfig",
     "PairedViews",
+    "SampledMinimum",
     "Tokenizer",
     "TrainingOptions",
     "TrainingResult",
     "TrainingStep",
     "ViewCovariance",
     "load_model",
+    "minimize_on_samples",
     "read_text",
     "solve_dense",
     "train",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from manifolds.manifold import Point
 from manifolds.sampled.function import SampledEvaluation, SampledFunction
 from manifolds.sampled.manifold import ProjectedLine, SampledGeometry, SampledManifold, velocity_at
@@ -35,6 +37,7 @@ class SampledState(ObjectiveState):
 
     problem: SampledProblem
     evaluation: SampledEvaluation
+    geometry: SampledGeometry
 
     def __init__(self, problem: SampledProblem, geometry: SampledGeometry) -> None:
         super().__init__(problem, geometry.point, SampledEvaluation(problem.function, geometry))
@@ -57,7 +60,7 @@ class SampledCurve(ObjectiveCurve):
         self._line = ProjectedLine(state.geometry, tangent_vector)
 
     def slope(self, t: float) -> float:
-        state = self.accept(t)
+        state: Any = self.accept(t)
         return state.derivative(velocity_at(state.geometry, self._vector))
 
     def accept(self, t: float) -> ObjectiveState:

@@ -160,7 +160,7 @@ def fit(points: Array, neighbours: Neighbours, targets: Array, factors: list[tup
 
     References
     ----------
-    Sober, Levin, Manifold Approximation by Moving Least-Squares Projection (MMLS), Constr. Approx. 52 (2020), Section 3.
+    Sober, Levin, Manifold Approximation by Moving Least-Squares Projection (MMLS), Constr. Approx. (2020).
     """
     xp = namespace(points)
     distance, nearest = (found[:, 0] for found in neighbours.nearest(targets, 1))
@@ -274,8 +274,8 @@ def _regression(near: _Neighbourhood, position: Array, frame: Array, foot: Array
     offset = xp.linalg.vector_norm(xp.sum(weights[..., None] * x, axis=1), axis=-1) / total
     if bool(xp.any((lebesgue > _HIGH_LEBESGUE) | (offset > _HIGH_OFFSET))):
         warnings.warn(
-            f"the fit leans on samples to one side: Lebesgue constant up to {float(xp.max(lebesgue)):.3g}, centre of the "
-            f"samples up to {float(xp.max(offset)):.2g} of the support radius {float(xp.max(scale)):.3g} away, at least "
+            f"the fit leans on samples to one side: Lebesgue constant up to {float(xp.max(lebesgue)):.3g}, their "
+            f"centre up to {float(xp.max(offset)):.2g} of the support radius {float(xp.max(scale)):.3g} away, at least "
             f"{int(xp.min(xp.sum(inside, axis=-1)))} samples; near a boundary or a hole errors are larger",
             SampledWarning,
             stacklevel=2,

@@ -31,8 +31,8 @@ from manifolds.sampled.neighbours import Neighbours
 class SampledManifold(ArrayManifold):
     """Manifold of which only samples are known, with the geometry that moving least squares gives it.
 
-    The projection P fits a frame (an affine space of dimension d) to the samples around a point by weighted PCA, and the
-    manifold as the graph of a polynomial over it. Its errors are of order h^(degree + 1) for points and h^degree for
+    The projection P fits a frame (an affine space of dimension d) to the samples around a point by weighted PCA, and
+    the manifold as the graph of a polynomial over it. Its errors are of order h^(degree + 1) for points and h^degree for
     tangent spaces, h the largest gap between samples. P is the retraction, R_x(v) = P(x + v); vectors are transported
     by projection; the metric is that of the surrounding space.
 
@@ -114,7 +114,9 @@ class SampledManifold(ArrayManifold):
         return f"SampledManifold({count} points in R^{size}, dim={self.dim}, degree={self.degree})"
 
     def _support_radii(self, support: float, noise: float) -> Array:
-        """Distance of each sample to the neighbour that ``support`` names, or further by the law of noise.
+        """Distance to the neighbour that ``support`` names, averaged over those neighbours, or further by noise.
+
+        The average evens out the chance of single distances, which costs accuracy.
 
         With noise sigma the tangent space is off by sigma / (s sqrt(K)), K ~ s^d neighbours, and by s^m for want of
         degree, lengths in units of the data's own size. The factor 3 is measured on spheres.
@@ -126,7 +128,7 @@ class SampledManifold(ArrayManifold):
                 f"points holds {count} samples, but degree {self.degree} in dimension {self._dim} has {size} "
                 f"coefficients and needs more than {wanted} samples; lower degree or add samples"
             )
-        distances, _ = self.neighbours.nearest(self.points, wanted + 1)
+        distances, indices = self.neighbours.nearest(self.points, wanted + 1)
         xp = namespace(distances)
         repeated = int((distances[:, 1] == 0).sum())
         if repeated:
@@ -140,8 +142,8 @@ class SampledManifold(ArrayManifold):
             if enlarged >= count:
                 raise ValueError(f"noise of {noise} would need {enlarged} neighbours, but points holds {count} samples")
             if enlarged > wanted:
-                distances, _ = self.neighbours.nearest(self.points, enlarged + 1)
-        return distances[:, -1]
+                distances, indices = self.neighbours.nearest(self.points, enlarged + 1)
+        return xp.mean(distances[:, -1][indices], axis=-1)
 
     @property
     def dim(self) -> int:
