@@ -121,7 +121,8 @@ def minimize(
     if stopping is None:
         stopping = GradientNorm() | CostChange() | MaxIterations(1000)
         if isinstance(problem, SampledProblem):
-            stopping = ApproximationFloor() | stopping
+            settled = ApproximationFloor(1.0) & (GradientNorm() | CostChange(1e-9))
+            stopping = ApproximationFloor() | settled | stopping
     elif not isinstance(stopping, StoppingCriterion):
         raise TypeError(
             f"stopping must be a StoppingCriterion such as MaxIterations(100), got {type(stopping).__name__}"

@@ -262,7 +262,8 @@ def _regression(near: _Neighbourhood, position: Array, frame: Array, foot: Array
     root = xp.sqrt(weights)
     q, r = xp.linalg.qr(root[..., None] * monomials)
     singular = xp.linalg.svdvals(r)
-    condition = singular[:, 0] / singular[:, -1]
+    least = singular[:, 0] * machine_epsilon(foot)
+    condition = singular[:, 0] / xp.where(singular[:, -1] > least, singular[:, -1], least)
     bad = ~(condition < _MAX_CONDITION[machine_epsilon(foot) < 1e-10])
     if bool(xp.any(bad)):
         raise TooFewSamplesError(_badly_placed(bad, inside, condition, "condition number", near, factors))

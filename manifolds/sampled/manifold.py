@@ -32,8 +32,8 @@ class SampledManifold(ArrayManifold):
     """Manifold of which only samples are known, with the geometry that moving least squares gives it.
 
     The projection P fits a frame (an affine space of dimension d) to the samples around a point by weighted PCA, and
-    the manifold as the graph of a polynomial over it. Its errors are of order h^(degree + 1) for points and h^degree for
-    tangent spaces, h the largest gap between samples. P is the retraction, R_x(v) = P(x + v); vectors are transported
+    the manifold as the graph of a polynomial over it. Its errors are of order h^(degree + 1) for points and h^degree
+    for tangent spaces, h the largest gap between samples. P is the retraction, R_x(v) = P(x + v); vectors are transported
     by projection; the metric is that of the surrounding space.
 
     Parameters
@@ -122,7 +122,8 @@ class SampledManifold(ArrayManifold):
         degree, lengths in units of the data's own size. The factor 3 is measured on spheres.
         """
         count, size = self.points.shape[0], comb(self.degree + self._dim, self._dim)
-        wanted = int(np.ceil(support * size))
+        # The gaps among random samples need a few more where coefficients are few.
+        wanted = int(np.ceil(support * size)) + 2 * (self._dim + 1)
         if count <= wanted:
             raise ValueError(
                 f"points holds {count} samples, but degree {self.degree} in dimension {self._dim} has {size} "
