@@ -173,7 +173,7 @@ def fit(points: Array, neighbours: Neighbours, targets: Array, factors: list[tup
             f"radius is {float(radius[worst]):.3g}; start nearer, or add samples there"
         )
     foot = xp.where((distance > 0.3 * radius)[:, None], points[nearest], targets)
-    tolerance = 100 * machine_epsilon(points)
+    tolerance = 1000 * machine_epsilon(points)
     sweeps = 0
     for _ in range(_MAX_SEARCHES):
         near = _neighbourhood(points, neighbours, foot, targets)
@@ -227,7 +227,7 @@ def _frame(
         foot, frame = (target if sweep <= _FULL_STEPS else 0.5 * (foot + target)), new
         if bool(xp.any(xp.linalg.vector_norm(foot, axis=-1) > reach)):
             return foot, frame, sweep, False
-        if float(xp.max(moved)) <= tolerance and float(turned) <= 100 * tolerance:
+        if float(xp.max(moved)) <= tolerance and float(turned) <= 10 * tolerance:
             return foot, frame, sweep, True
     return foot, frame, sweeps, False
 

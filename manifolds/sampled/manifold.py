@@ -33,8 +33,8 @@ class SampledManifold(ArrayManifold):
 
     The projection P fits a frame (an affine space of dimension d) to the samples around a point by weighted PCA, and
     the manifold as the graph of a polynomial over it. Its errors are of order h^(degree + 1) for points and h^degree
-    for tangent spaces, h the largest gap between samples. P is the retraction, R_x(v) = P(x + v); vectors are transported
-    by projection; the metric is that of the surrounding space.
+    for tangent spaces, h the largest gap between samples. P is the retraction, R_x(v) = P(x + v); vectors are
+    transported by projection; the metric is that of the surrounding space.
 
     Parameters
     ----------
