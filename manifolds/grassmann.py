@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from manifolds.linalg import Array, expand, inner_product, namespace, newton_schulz_step, norm
@@ -61,14 +62,19 @@ class GrassmannGeometry(FrameGeometry):
         return self.projection(euclidean_gradient)
 
     def riemannian_hessian(self, euclidean_gradient: Array, euclidean_hessian: Array, tangent_vector: Array) -> Array:
+        return self.hessian_form(euclidean_gradient)(euclidean_hessian, tangent_vector)
+
+    def hessian_form(self, euclidean_gradient: Array) -> Callable[[Array, Array], Array]:
         """Hess f(X)[V] = P( D^2 f(X)[V] ) - V X^T grad f."""
-        return self.projection(euclidean_hessian - tangent_vector @ (self.point.mT @ euclidean_gradient))
+        multiplier = self.point.mT @ euclidean_gradient
+        return lambda euclidean_hessian, v: self.projection(euclidean_hessian - v @ multiplier)
 
     def geodesic(self, tangent_vector: Array) -> GrassmannGeodesic:
         return GrassmannGeodesic(self.point, tangent_vector)
 
     def log(self, other: Array) -> Array:
         """Log_X(Y) = U atan(S) Q^T, with (Y - X X^T Y)(X^T Y)^{-1} = U S Q^T."""
+        self.manifold.require_other(other)
         xp = namespace(self.point)
         overlap = self.point.mT @ other
         if bool(xp.any(xp.linalg.svd(overlap, full_matrices=False)[1][..., -1] < 1e-12)):
@@ -80,6 +86,7 @@ class GrassmannGeometry(FrameGeometry):
 
     def dist(self, other: Array) -> Array:
         """Norm of the principal angles, from sines and cosines so that small and large angles are accurate."""
+        self.manifold.require_other(other)
         xp = namespace(self.point)
         cosines = xp.linalg.svd(self.point.mT @ other, full_matrices=False)[1]
         sines = xp.flip(xp.linalg.svd(self.projection(other), full_matrices=False)[1], axis=-1)

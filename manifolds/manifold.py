@@ -9,7 +9,8 @@ only through ``linear_combination`` and ``inner_product``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ from manifolds.linalg import (
     Array,
     Seed,
     as_generator,
-    expand,
+    combination,
     inner_product,
     is_array,
     kind,
@@ -127,6 +128,14 @@ class LocalGeometry(ABC):
     def hessian_covector(self, euclidean_gradient: Point, euclidean_hessian: Point, tangent_vector: Point) -> Point:
         """Covector w -> <Hess f(x)[v], w>_x."""
         return self.covector(self.riemannian_hessian(euclidean_gradient, euclidean_hessian, tangent_vector))
+
+    def hessian_form(self, euclidean_gradient: Point) -> Callable[[Point, Point], Point]:
+        """Function (D^2 f(x)[v], v) -> ``hessian_covector``: what the gradient alone determines is computed once."""
+        return partial(self.hessian_covector, euclidean_gradient)
+
+    def gradient_pairing_from(self, origin: LocalGeometry, gradient_covector: Point, tangent_vector: Point) -> Array:
+        """Value of the gradient's covector here at the transport of a tangent vector at ``origin``."""
+        return self.pairing(gradient_covector, self.transport_from(origin, tangent_vector))
 
     def pairing(self, covector: Point, tangent_vector: Point) -> Array:
         """Value of a covector at a tangent vector, of the batch's shape."""
@@ -310,6 +319,11 @@ class ArrayManifold(Manifold):
             )
         require_real_floating(array, name)
 
+    def require_other(self, other: Array) -> None:
+        """Raise an error unless the point that a logarithm or a distance leads to has the right shape and is finite."""
+        self.require_shape(other, "other")
+        require_finite(other, "other")
+
     def own_array(self) -> Array:
         """Array whose kind random points take when nothing else is said."""
         return np.empty(0)
@@ -318,7 +332,7 @@ class ArrayManifold(Manifold):
         return standard_normal(rng, like.shape, like)
 
     def linear_combination(self, a: Any, u: Point, b: Any, v: Point) -> Point:
-        return expand(a, self.ndim) * u + expand(b, self.ndim) * v
+        return combination(a, u, b, v, self.ndim)
 
     def euclidean_inner_product(self, u: Point, v: Point) -> Array:
         return inner_product(u, v, self.ndim)

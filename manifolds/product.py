@@ -172,11 +172,24 @@ class ProductGeometry(LocalGeometry):
         return self._each(lambda geometry, e, g: geometry.gradient_covector(e, g), euclidean_gradient, gradient)
 
     def hessian_covector(self, euclidean_gradient: Point, euclidean_hessian: Point, tangent_vector: Point) -> Point:
-        return self._each(
-            lambda geometry, e, h, v: geometry.hessian_covector(e, h, v),
-            euclidean_gradient,
-            euclidean_hessian,
-            tangent_vector,
+        return self.hessian_form(euclidean_gradient)(euclidean_hessian, tangent_vector)
+
+    def hessian_form(self, euclidean_gradient: Point) -> Callable[[Point, Point], Point]:
+        forms = self._each(lambda geometry, e: geometry.hessian_form(e), euclidean_gradient)
+        return lambda euclidean_hessian, v: self.manifold.point_type._make(
+            form(h, v_factor) for form, h, v_factor in zip(forms, euclidean_hessian, v, strict=True)
+        )
+
+    def gradient_pairing_from(self, origin: LocalGeometry, gradient_covector: Point, tangent_vector: Point) -> Array:
+        """Sum of the factors' pairings."""
+        assert isinstance(origin, ProductGeometry)
+        return sum(
+            self._each(
+                lambda here, there, c, v: here.gradient_pairing_from(there, c, v),
+                origin.geometries,
+                gradient_covector,
+                tangent_vector,
+            )
         )
 
     def pairing(self, covector: Point, tangent_vector: Point) -> Array:

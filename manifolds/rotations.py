@@ -103,6 +103,7 @@ class RotationsGeometry(StiefelGeometry):
 
     def log(self, other: Array) -> Array:
         """Log_X(Y) = X log(X^T Y), the principal logarithm."""
+        self.manifold.require_other(other)
         try:
             return self.point @ log_rotation(self.point.mT @ other)
         except ValueError:
@@ -113,6 +114,9 @@ class RotationsGeometry(StiefelGeometry):
     def transport_from(self, origin: LocalGeometry, tangent_vector: Array) -> Array:
         """Y X^T V for a tangent vector V at X, carried to Y."""
         return self.point @ skew_part(origin.point.mT @ tangent_vector)
+
+    # The transport is no projection.
+    gradient_pairing_from = LocalGeometry.gradient_pairing_from
 
 
 class OneParameterCurve(RetractionCurve):

@@ -19,15 +19,7 @@ from rankopt.solvers.conjugate_gradient import ConjugateGradient
 from rankopt.solvers.gradient_descent import GradientDescent
 from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.method import Context, Method
-from rankopt.solvers.stopping import (
-    ApproximationFloor,
-    CostChange,
-    GradientNorm,
-    MaxIterations,
-    Progress,
-    Status,
-    StoppingCriterion,
-)
+from rankopt.solvers.stopping import Progress, Status, StoppingCriterion, as_criterion
 from rankopt.solvers.trust_region import TrustRegion
 from rankopt.state import ObjectiveProblem, Problem, State
 
@@ -118,18 +110,10 @@ def minimize(
         raise TypeError(
             f"preconditioner must be a callable (x, v) -> tangent vector, got {type(preconditioner).__name__}"
         )
-    if stopping is None:
-        stopping = GradientNorm() | CostChange() | MaxIterations(1000)
-        if isinstance(problem, SampledProblem):
-            settled = ApproximationFloor(1.0) & (GradientNorm() | CostChange(1e-9))
-            stopping = ApproximationFloor() | settled | stopping
-    elif not isinstance(stopping, StoppingCriterion):
-        raise TypeError(
-            f"stopping must be a StoppingCriterion such as MaxIterations(100), got {type(stopping).__name__}"
-        )
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a callable, got {type(callback).__name__}")
-    run = Run(problem, solver, stopping, preconditioner, callback, progress)
+    criterion = as_criterion(problem.stopping if stopping is None else stopping)
+    run = Run(problem, solver, criterion, preconditioner, callback, progress)
     return run.to_end(problem.random_start(rng) if x0 is None else x0)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from manifolds.manifold import Point
 from manifolds.sampled.function import SampledEvaluation, SampledFunction
 from manifolds.sampled.manifold import ProjectedLine, SampledGeometry, SampledManifold, velocity_at
+from rankopt.solvers.stopping import ApproximationFloor, CostChange, GradientNorm, MaxIterations
 from rankopt.state import Curve, ObjectiveCurve, ObjectiveProblem, ObjectiveState, on_manifold
 
 
@@ -19,6 +20,13 @@ class SampledProblem(ObjectiveProblem):
     """
 
     manifold: SampledManifold
+    stopping = (
+        ApproximationFloor()
+        | (ApproximationFloor(1.0) & (GradientNorm() | CostChange(1e-9)))
+        | GradientNorm()
+        | CostChange()
+        | MaxIterations(1000)
+    )
 
     def __init__(self, function: SampledFunction) -> None:
         super().__init__(function, function.manifold)

@@ -8,6 +8,7 @@ to state, so that a step costs one product and its line search costs small-matri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from manifolds.lazy import lazy_property
@@ -15,8 +16,9 @@ from manifolds.linalg import is_array, machine_epsilon, require_finite, require_
 from manifolds.manifold import LocalGeometry, Manifold, Point
 from manifolds.objective import Evaluation, Objective, is_finite, require_like
 from manifolds.retractions import RankDeficientError
+from rankopt.solvers.stopping import StoppingCriterion
 
-_CLOSE = 1e-2
+CLOSE = 1e-2
 """Relative distance up to which a start point off the manifold is projected rather than refused."""
 
 
@@ -65,6 +67,11 @@ class State(ABC):
     def derivative(self, tangent_vector: Point) -> float:
         """Directional derivative Df(x)[v] = <grad f(x), v>_x."""
 
+    def derivative_from(self, origin: State, tangent_vector: Point) -> float:
+        """Directional derivative along the transport of a tangent vector at another state."""
+        geometry = self.geometry
+        return float(geometry.gradient_pairing_from(origin.geometry, self.gradient_covector, tangent_vector))
+
     def hessian_product(self, tangent_vector: Point) -> Point:
         """Riemannian Hessian product along a tangent vector, where the problem has one."""
         raise TypeError(
@@ -78,6 +85,11 @@ class State(ABC):
         if self.euclidean_gradient is None:
             return self.geometry.covector(self.gradient)
         return self.geometry.gradient_covector(self.euclidean_gradient, self.gradient)
+
+    @lazy_property
+    def hessian_form(self) -> Callable[..., Point]:
+        """Function (Euclidean Hessian product along v, v) -> ``hessian_covector(v)``."""
+        return self.geometry.hessian_form(self.euclidean_gradient)
 
     def hessian_covector(self, tangent_vector: Point) -> Point:
         """Covector w -> <Hess f(x)[v], w>_x, as the geometry keeps covectors."""
@@ -114,11 +126,14 @@ class Problem(ABC):
         Whether values and slopes along a curve cost next to nothing, so that the line search may be nearly exact.
     has_hessian : bool
         Whether its states have Hessian products, which cost about as much as a gradient.
+    stopping : StoppingCriterion or None
+        When its runs end unless the caller says; None for the default of ``minimize``.
     """
 
     manifold: Manifold
     cheap_trials = False
     has_hessian = False
+    stopping: StoppingCriterion | None = None
 
     @abstractmethod
     def start(self, point: Point) -> State:
@@ -196,8 +211,7 @@ class ObjectiveState(State):
             return self._differenced_hessian_covector(tangent_vector)
         if self.problem.objective.riemannian:
             return super().hessian_covector(tangent_vector)
-        product = self.evaluation.hessian_product(tangent_vector)
-        return self.geometry.hessian_covector(self.evaluation.gradient, product, tangent_vector)
+        return self.hessian_form(self.evaluation.hessian_product(tangent_vector), tangent_vector)
 
     def _differenced_hessian_covector(self, v: Point) -> Point:
         """(T grad f(y) - grad f(x)) / t with y = R_x(t v) and T the transport to x, at the price of a gradient.
@@ -262,7 +276,7 @@ def on_manifold(point: Point, manifold: Manifold) -> Point:
         return point
     difference = manifold.linear_combination(1.0, point, -1.0, nearest)
     distance = _size(manifold, difference) / max(_size(manifold, nearest), 1e-300)
-    if not distance <= _CLOSE:
+    if not distance <= CLOSE:
         raise ValueError(
             f"x0 is far off the manifold: {problem}; start from manifold.nearest_point(x0) if that is what you mean"
         )

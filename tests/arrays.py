@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import array_api_strict
 import numpy as np
 import torch
 
@@ -24,6 +25,8 @@ class Kind:
             return type(values)._make(map(self, values))
         if self.library == "torch":
             return torch.tensor(np.array(values), dtype=getattr(torch, self.dtype), device=self.device)
+        if self.library == "array_api_strict":
+            return array_api_strict.asarray(np.array(values, dtype=self.dtype))
         return np.array(values, dtype=self.dtype)
 
     @cached_property
@@ -44,6 +47,8 @@ def kind_of(array):
     """Kind of an array or a numpy scalar."""
     if isinstance(array, torch.Tensor):
         return Kind("torch", str(array.dtype).removeprefix("torch."), array.device.type)
+    if hasattr(array, "__array_namespace__") and not isinstance(array, (np.ndarray, np.generic)):
+        return Kind("array_api_strict", str(array.dtype).removeprefix("array_api_strict."))
     assert isinstance(array, (np.ndarray, np.generic)), type(array)
     return Kind("numpy", str(array.dtype))
 

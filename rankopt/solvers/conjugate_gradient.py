@@ -164,7 +164,7 @@ class ConjugateGradient(Method[ConjugateGradientMemory]):
         products = GradientProducts(
             new_new=new_new,
             old_old=old.derivative(memory.search_gradient) if context.preconditioner else old.squared_gradient_norm,
-            old_new=new.derivative(new.geometry.transport_from(old.geometry, memory.search_gradient)),
+            old_new=new.derivative_from(old, memory.search_gradient),
             direction_new=new.derivative(transported),
             direction_old=memory.slope,
         )

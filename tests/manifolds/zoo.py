@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from manifolds import (
     QR,
@@ -39,7 +40,7 @@ class SolveAndApply:
 
     def __init__(self, matrix):
         self.matrix = matrix
-        self.inverse = np.linalg.inv(matrix) if isinstance(matrix, np.ndarray) else matrix.inverse()
+        self.inverse = array_namespace(matrix).linalg.inv(matrix)
 
     def apply(self, v):
         return self.matrix @ v
