@@ -21,7 +21,7 @@ class SampledProblem(ObjectiveProblem):
 
     manifold: SampledManifold
     stopping = (
-        ApproximationFloor()
+        ApproximationFloor(0.03)
         | (ApproximationFloor(1.0) & (GradientNorm() | CostChange(1e-9)))
         | GradientNorm()
         | CostChange()
@@ -50,6 +50,8 @@ class SampledState(ObjectiveState):
     def __init__(self, problem: SampledProblem, geometry: SampledGeometry) -> None:
         super().__init__(problem, geometry.point, SampledEvaluation(problem.function, geometry))
         self.geometry = geometry
+        # Below this, cost and gradient need not agree, since each has its own error; the gradient decides there.
+        self.rounding = max(self.rounding, self.evaluation.cost_slack)
 
     @property
     def measures(self) -> dict[str, float]:

@@ -117,6 +117,15 @@ class SampledEvaluation(Evaluation):
         size = inner_product(self._euclidean_gradient, self._euclidean_gradient, 1) ** 0.5
         return as_number(self.geometry.local_fit.tangent_error[0] * size)
 
+    @lazy_property
+    def cost_slack(self) -> float:
+        """Change of cost that the error e of the gradient explains near a minimum, e^2 / L, L the cost's curvature."""
+        if not self._objective.has_hessian:
+            return 0.0
+        second = self.geometry.local_fit.value_second_derivatives(self._fitted[0])
+        curvature = as_number(inner_product(second, second, 2)[0]) ** 0.5
+        return self.gradient_error**2 / curvature if curvature > 0 else 0.0
+
     def _hessian_product(self, v: Array) -> Array:
         """R^-T (D^2 p - Gamma . Dp) R^-1 in the basis Q, Gamma the Christoffel symbols of the graph."""
         if not self._objective.has_hessian:

@@ -7,7 +7,7 @@ at once, each with up to K samples, of which those that pad the batch have weigh
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from manifolds.linalg import Array, machine_epsilon, namespace
@@ -17,6 +17,14 @@ from manifolds.sampled.neighbours import Neighbours
 
 _SLACK = 1.3
 """Candidates are sought this much beyond their supports, so that the frame may move without a new search."""
+_CLOSE = 0.3
+"""Frames start at the point itself if it is so close to a sample, in support radii, else at the sample."""
+_FEW_COORDINATES = 8
+"""Up to so many, an eigendecomposition is faster than orthogonal iteration."""
+_TYPICAL_NEIGHBOURS = 10
+"""Candidates per coefficient, for the size of blocks."""
+_BLOCK_ENTRIES = 1 << 22
+"""Coordinates of candidates in one block of points."""
 _MAX_SWEEPS = 200
 _FULL_STEPS = 20
 _MAX_SEARCHES = 50
@@ -125,34 +133,39 @@ class _Neighbourhood:
     samples: Array  # (b, K, k), about the centre
     target: Array  # (b, k): the point to project
     indices: Array
-    mask: Array
     radii: Array  # (b, K)
+    reciprocal: Array  # (b, K): 1 / radii^2
+    padding: Array  # (b, K): 0, and 1 where there is no sample
 
     def ambient(self, vectors: Array) -> Array:
         """Ambient vectors (..., D) of coordinates (b, c, k)."""
         return vectors if self.span is None else vectors @ self.span.mT
 
+    def squared(self, foot: Array) -> Array:
+        """|r_i - q|^2 / s_i^2 (b, K) for feet (b, k); at least 1 where there is no sample."""
+        away = self.samples - foot[:, None, :]
+        return namespace(foot).sum(away * away, axis=-1) * self.reciprocal + self.padding
+
+    def weights(self, foot: Array) -> Array:
+        """exp(1 - 1 / (1 - u^2)) with u = |r_i - q| / s_i: smooth, and zero from u = 1 on."""
+        xp = namespace(foot)
+        gap = 1 - self.squared(foot)
+        # Numbers underflow to zero long before the bound that keeps the quotient finite.
+        return xp.exp(1 - 1 / xp.where(gap > 1e-3, gap, 1e-3))
+
 
 def _neighbourhood(points: Array, neighbours: Neighbours, center: Array, target: Array) -> _Neighbourhood:
     xp = namespace(points)
     indices, mask = neighbours.supporting(center, _SLACK)
-    zero = xp.zeros_like(center[:, None, :])
-    samples = xp.where(mask[..., None], points[indices] - center[:, None, :], zero)
+    here = xp.asarray(mask, dtype=points.dtype)
+    samples = (points[indices] - center[:, None, :]) * here[..., None]
     goal, span = target - center, None
     if points.shape[-1] > 2 * (indices.shape[-1] + 1):
         # The samples and the target span few dimensions; an orthonormal basis of them loses nothing.
         span, triangle = xp.linalg.qr(xp.concat([samples, goal[:, None, :]], axis=1).mT)
         samples, goal = triangle.mT[:, :-1], triangle.mT[:, -1]
-    return _Neighbourhood(center, span, samples, goal, indices, mask, neighbours.radii[indices])
-
-
-def _weights(near: _Neighbourhood, foot: Array) -> Array:
-    """exp(1 - 1 / (1 - u^2)) with u = |r_i - q| / s_i: smooth, and zero from u = 1 on."""
-    xp = namespace(foot)
-    squared = xp.sum((near.samples - foot[:, None, :]) ** 2, axis=-1) / near.radii**2
-    inside = near.mask & (squared < 1)
-    gap = xp.where(inside, 1 - squared, xp.ones_like(squared))
-    return xp.where(inside, xp.exp(1 - 1 / gap), xp.zeros_like(squared))
+    radii = neighbours.radii[indices]
+    return _Neighbourhood(center, span, samples, goal, indices, radii, 1 / radii**2, 1 - here)
 
 
 def fit(points: Array, neighbours: Neighbours, targets: Array, factors: list[tuple[int, ...]], dim: int) -> LocalFit:
@@ -162,21 +175,27 @@ def fit(points: Array, neighbours: Neighbours, targets: Array, factors: list[tup
     ----------
     Sober, Levin, Manifold Approximation by Moving Least-Squares Projection (MMLS), Constr. Approx. (2020).
     """
+    size = max(1, _BLOCK_ENTRIES // (_TYPICAL_NEIGHBOURS * len(factors) * points.shape[-1]))
+    if targets.shape[0] <= size:
+        return _fit_block(points, neighbours, targets, factors, dim)
+    blocks = (targets[start : start + size] for start in range(0, targets.shape[0], size))
+    return _joined([_fit_block(points, neighbours, block, factors, dim) for block in blocks])
+
+
+def _fit_block(points: Array, neighbours: Neighbours, targets: Array, factors: Any, dim: int) -> LocalFit:
     xp = namespace(points)
-    distance, nearest = (found[:, 0] for found in neighbours.nearest(targets, 1))
-    radius = neighbours.radii[nearest]
-    far = distance >= radius
-    if bool(xp.any(far)):
-        worst = int(xp.argmax(distance / radius))
-        raise TooFewSamplesError(
-            f"{_which(far)} far from the data: the nearest sample is {float(distance[worst]):.3g} away, its support "
-            f"radius is {float(radius[worst]):.3g}; start nearer, or add samples there"
-        )
-    foot = xp.where((distance > 0.3 * radius)[:, None], points[nearest], targets)
-    tolerance = 1000 * machine_epsilon(points)
-    sweeps = 0
-    for _ in range(_MAX_SEARCHES):
+    near = _neighbourhood(points, neighbours, targets, targets)
+    squared = near.squared(xp.zeros_like(near.target))
+    _require_near(xp.min(squared, axis=-1) >= 1, targets, neighbours)
+    closest = xp.argmin(squared, axis=-1)[:, None]
+    start = points[xp.take_along_axis(near.indices, closest, axis=-1)[:, 0]]
+    foot = targets
+    off = xp.take_along_axis(squared, closest, axis=-1) > _CLOSE**2
+    if bool(xp.any(off)):
+        foot = xp.where(off, start, targets)
         near = _neighbourhood(points, neighbours, foot, targets)
+    tolerance, sweeps = 1000 * machine_epsilon(points), 0
+    for _ in range(_MAX_SEARCHES):
         position, frame, used, settled = _frame(near, dim, len(factors), tolerance, _MAX_SWEEPS - sweeps)
         sweeps += used
         foot = foot + near.ambient(position[:, None, :])[:, 0]
@@ -184,11 +203,47 @@ def fit(points: Array, neighbours: Neighbours, targets: Array, factors: list[tup
             return _regression(near, position, frame, foot, factors)
         if sweeps >= _MAX_SWEEPS:
             break
+        near = _neighbourhood(points, neighbours, foot, targets)
+    distance = neighbours.nearest(targets, 1)[0]
     raise TooFewSamplesError(
         f"the frames of {targets.shape[0]} points did not settle in {_MAX_SWEEPS} sweeps: a point lies too far off the "
         f"manifold for its curvature (nearest samples at up to {float(xp.max(distance)):.3g}, support radius "
-        f"{float(xp.min(radius)):.3g})"
+        f"{float(xp.min(near.radii)):.3g})"
     )
+
+
+def _require_near(far: Array, targets: Array, neighbours: Neighbours) -> None:
+    """Refuse points outside of the support of every sample."""
+    xp = namespace(targets)
+    if not bool(xp.any(far)):
+        return
+    distance, nearest = (found[:, 0] for found in neighbours.nearest(targets, 1))
+    radius = neighbours.radii[nearest]
+    worst = int(xp.argmax(xp.where(far, distance / radius, xp.zeros_like(distance))))
+    raise TooFewSamplesError(
+        f"{_which(far)} far from the data: the nearest sample is {float(distance[worst]):.3g} away, its support "
+        f"radius is {float(radius[worst]):.3g}; start nearer, or add samples there"
+    )
+
+
+def _joined(fits: list[LocalFit]) -> LocalFit:
+    """One fit of all points; neighbourhoods are padded to the largest."""
+    xp = namespace(fits[0].point)
+    width = max(found.indices.shape[-1] for found in fits)
+    axes = {"indices": 1, "operator": 2, "inside": 1, "monomials": 1}
+
+    def whole(name: str) -> Any:
+        parts = [getattr(found, name) for found in fits]
+        return xp.concat([_padded(part, axes[name], width) if name in axes else part for part in parts])
+
+    names = [field.name for field in fields(LocalFit) if field.name != "factors"]
+    return LocalFit(**{name: whole(name) for name in names}, factors=fits[0].factors)
+
+
+def _padded(array: Array, axis: int, width: int) -> Array:
+    xp, shape = namespace(array), list(array.shape)
+    shape[axis] = width - shape[axis]
+    return xp.concat([array, xp.zeros(tuple(shape), dtype=array.dtype, device=array.device)], axis=axis)
 
 
 def refit(points: Array, neighbours: Neighbours, foot: Array, frame: Array, factors: list[tuple[int, ...]]) -> LocalFit:
@@ -208,27 +263,33 @@ def _frame(
     """
     xp = namespace(near.samples)
     foot, frame = xp.zeros_like(near.target), None
-    reach = (_SLACK - 1) * xp.min(xp.where(near.mask, near.radii, xp.inf), axis=-1)
-    scale = xp.max(near.radii, axis=-1)
+    squared_reach = (_SLACK - 1) ** 2 * xp.min(near.radii, axis=-1) ** 2
+    squared_tolerance = tolerance**2 * xp.max(near.radii, axis=-1) ** 2
+    few = near.target.shape[-1] <= _FEW_COORDINATES
     for sweep in range(1, sweeps + 1):
-        weights = _weights(near, foot)
-        _require_count(weights, needed, near)
-        total = xp.sum(weights, axis=-1)[:, None]
-        mean = xp.sum(weights[..., None] * near.samples, axis=1) / total
-        root = xp.sqrt(weights / total)[..., None] * (near.samples - mean[:, None, :])
+        weights = near.weights(foot)
         if frame is None:
-            new = xp.linalg.svd(root, full_matrices=False)[2].mT[..., :dim]
+            _require_count(weights, needed, near)
+        weights = weights / xp.sum(weights, axis=-1, keepdims=True)
+        mean = (weights[:, None, :] @ near.samples)[:, 0]
+        centred = near.samples - mean[:, None, :]
+        moment = (weights[..., None] * centred).mT
+        if few or frame is None:
+            new, turned = xp.linalg.eigh(moment @ centred)[1][..., -dim:], 0.0
         else:
-            new = xp.linalg.qr(root.mT @ (root @ frame))[0]
-        target = mean + ((near.target - mean)[:, None, :] @ new @ new.mT)[:, 0]
-        moved = xp.linalg.vector_norm(target - foot, axis=-1) / scale
-        turned = 1.0 if frame is None else xp.max(xp.abs(new - frame @ (frame.mT @ new)))
+            # One step of orthogonal iteration, which the sweeps share.
+            new = xp.linalg.qr(moment @ (centred @ frame))[0]
+            turned = float(xp.max(xp.abs(new - frame @ (frame.mT @ new))))
+        frame = new
+        target = mean + (((near.target - mean)[:, None, :] @ new) @ new.mT)[:, 0]
+        move = target - foot
+        still = bool(xp.all(xp.sum(move * move, axis=-1) <= squared_tolerance))
         # Few samples far below a point can make it swing between two frames; halved steps settle.
-        foot, frame = (target if sweep <= _FULL_STEPS else 0.5 * (foot + target)), new
-        if bool(xp.any(xp.linalg.vector_norm(foot, axis=-1) > reach)):
-            return foot, frame, sweep, False
-        if float(xp.max(moved)) <= tolerance and float(turned) <= 10 * tolerance:
+        foot = target if sweep <= _FULL_STEPS else foot + 0.5 * move
+        if still and turned <= 10 * tolerance:
             return foot, frame, sweep, True
+        if bool(xp.any(xp.sum(foot * foot, axis=-1) > squared_reach)):
+            return foot, frame, sweep, False
     return foot, frame, sweeps, False
 
 
@@ -251,7 +312,7 @@ def _which(flags: Array) -> str:
 
 def _regression(near: _Neighbourhood, position: Array, frame: Array, foot: Array, factors: Any) -> LocalFit:
     xp, dim = namespace(foot), frame.shape[-1]
-    weights = _weights(near, position)
+    weights = near.weights(position)
     _require_count(weights, len(factors), near)
     total = xp.sum(weights, axis=-1)
     scale = xp.sum(weights * near.radii, axis=-1) / total

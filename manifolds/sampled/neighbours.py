@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from scipy.spatial import KDTree
 
-from manifolds.linalg import Array, is_torch_array, namespace
+from manifolds.linalg import Array, is_torch_array, namespace, to_numpy
 
 _TREE_DIMENSION = 20
 """Above, a KD-tree visits most of its leaves (scipy's own advice)."""
-_BLOCK_ENTRIES = 1 << 24
+_BLOCK_ENTRIES = 1 << 22
 """Entries of one block of distances."""
 _SHELL = 1.5
 """Samples whose radii agree up to this factor share a tree, so that a query looks little further than it must."""
@@ -29,7 +30,11 @@ class Neighbours:
         self._points = points
         self._in_host = not is_torch_array(points) or str(points.device) == "cpu"
         self._tree = KDTree(np.asarray(points)) if self._in_host and points.shape[1] <= _TREE_DIMENSION else None
-        self._squares = namespace(points).sum(points**2, axis=-1) if self._tree is None else None
+        if self._tree is None:
+            # About their centre, since products lose the digits of distances that are short beside the coordinates.
+            self._centre = namespace(points).mean(points, axis=0)
+            self._centred = points - self._centre
+            self._squares = namespace(points).sum(self._centred**2, axis=-1)
         self._shells: list[tuple[Any, KDTree, float]] = []
 
     def nearest(self, queries: Array, count: int) -> tuple[Array, Array]:
@@ -39,7 +44,7 @@ class Neighbours:
             distances, indices = self._tree.query(np.asarray(queries), k=[*range(1, count + 1)])
             return xp.asarray(distances, dtype=queries.dtype), xp.asarray(indices)
         parts = []
-        for block, squared in self._squared_distances(queries):
+        for block, squared in self._squared_distances(queries, count * self._points.shape[1]):
             if is_torch_array(queries):
                 indices = squared.topk(count, dim=-1, largest=False).indices
             else:
@@ -63,33 +68,50 @@ class Neighbours:
 
     def supporting(self, queries: Array, slack: float) -> tuple[Array, Array]:
         """Samples i with |r_i - q| < slack * s_i for queries (b, D), as padded indices (b, K) and their mask."""
-        xp, lists = namespace(queries), []
         if self._tree is not None:
-            host, points, radii = np.asarray(queries), np.asarray(self._points), np.asarray(self.radii)
-            for query, *found in zip(
-                host, *(tree.query_ball_point(host, slack * radius) for _, tree, radius in self._shells), strict=True
-            ):
-                near = np.concatenate(
-                    [members[np.asarray(i, dtype=int)] for (members, *_), i in zip(self._shells, found, strict=True)]
-                )
-                lists.append(near[np.linalg.norm(points[near] - query, axis=-1) < slack * radii[near]])
+            rows, columns = self._by_tree(np.asarray(queries), slack)
         else:
-            for _, squared in self._squared_distances(queries):
-                inside = squared < (slack * self.radii) ** 2
-                lists += [np.flatnonzero(np.asarray(row.cpu() if is_torch_array(row) else row)) for row in inside]
-        width = max(1, max(map(len, lists)))
-        indices = np.zeros((len(lists), width), dtype=np.int64)
-        mask = np.zeros((len(lists), width), dtype=bool)
-        for k, near in enumerate(lists):
-            indices[k, : len(near)], mask[k, : len(near)] = near, True
+            rows, columns = self._by_products(queries, slack)
+        # Pairs are sorted by row; a pair's place in its row is its distance from the row's first pair.
+        counts = np.bincount(rows, minlength=queries.shape[0])
+        places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        indices = np.zeros((len(counts), max(1, counts.max(initial=0))), dtype=np.int64)
+        mask = np.zeros(indices.shape, dtype=bool)
+        indices[rows, places], mask[rows, places] = columns, True
         if is_torch_array(queries):
+            xp = namespace(queries)
             return xp.asarray(indices, device=queries.device), xp.asarray(mask, device=queries.device)
         return indices, mask
 
-    def _squared_distances(self, queries: Array) -> Any:
-        """Blocks of queries with their squared distances to all samples."""
-        size = max(1, _BLOCK_ENTRIES // self._points.shape[0])
+    def _by_tree(self, queries: np.ndarray, slack: float) -> tuple[np.ndarray, np.ndarray]:
+        points, radii = np.asarray(self._points), np.asarray(self.radii)
+        parts = []
+        for members, tree, radius in self._shells:
+            found = tree.query_ball_point(queries, slack * radius)
+            counts = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
+            flat = np.fromiter(chain.from_iterable(found), dtype=np.int64, count=int(counts.sum()))
+            parts.append((np.repeat(np.arange(len(found)), counts), members[flat]))
+        rows, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
+        away = points[columns] - queries[rows]
+        kept = np.flatnonzero(np.sum(away * away, axis=-1) < (slack * radii[columns]) ** 2)
+        if len(parts) > 1:
+            kept = kept[np.argsort(rows[kept], kind="stable")]
+        return rows[kept], columns[kept]
+
+    def _by_products(self, queries: Array, slack: float) -> tuple[np.ndarray, np.ndarray]:
+        rows, columns, start = [], [], 0
+        for block, squared in self._squared_distances(queries):
+            inside = squared < (slack * self.radii) ** 2
+            row, column = np.nonzero(to_numpy(inside))
+            rows.append(row + start)
+            columns.append(column)
+            start += block.shape[0]
+        return np.concatenate(rows), np.concatenate(columns)
+
+    def _squared_distances(self, queries: Array, entries: int = 1) -> Any:
+        """Blocks of queries with their squared distances to all samples, where each query needs so many entries."""
+        size = max(1, _BLOCK_ENTRIES // max(entries, self._points.shape[0]))
         for start in range(0, queries.shape[0], size):
             block = queries[start : start + size]
-            xp = namespace(block)
-            yield block, xp.sum(block**2, axis=-1)[:, None] - 2 * (block @ self._points.T) + self._squares
+            xp, centred = namespace(block), block - self._centre
+            yield block, xp.sum(centred**2, axis=-1)[:, None] - 2 * (centred @ self._centred.T) + self._squares
