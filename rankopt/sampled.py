@@ -33,7 +33,9 @@ class SampledProblem(ObjectiveProblem):
         self.function = function
 
     def start(self, point: Point) -> SampledState:
-        return self.state(self.manifold.land(on_manifold(point, self.manifold)))
+        state = self.state(self.manifold.land(on_manifold(point, self.manifold)))
+        self.checked_start(state)
+        return state
 
     def state(self, geometry: SampledGeometry) -> SampledState:
         """State at the point of a geometry."""

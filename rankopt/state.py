@@ -166,7 +166,11 @@ class ObjectiveProblem(Problem):
 
     def start(self, point: Point) -> State:
         point = on_manifold(point, self.manifold)
-        state = ObjectiveState(self, point, self.objective.at(point))
+        return self.checked_start(ObjectiveState(self, point, self.objective.at(point)))
+
+    @staticmethod
+    def checked_start(state: ObjectiveState) -> ObjectiveState:
+        """The state, if its cost and gradient are finite."""
         if not (abs(state.value) < float("inf") and is_finite(state.gradient)):
             raise ValueError(f"objective must be finite at the start point x0, got cost {state.value}")
         return state

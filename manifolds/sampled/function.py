@@ -26,6 +26,9 @@ class SampledFunction(Objective):
         Exact cost ``x -> number``.
     gradient : callable, optional
         Exact Euclidean gradient ``x -> array`` of shape (D,).
+    hessian : callable, optional
+        Exact Euclidean Hessian product ``(x, v) -> array`` of shape (D,), beside an exact gradient; the curvature of
+        the manifold is that of the fit, of degree 2 at least. With no gradient, the Hessian is fitted to the values.
 
     Raises
     ------
@@ -55,15 +58,18 @@ class SampledFunction(Objective):
         *,
         cost: Callable[[Array], Any] | None = None,
         gradient: Callable[[Array], Array] | None = None,
+        hessian: Callable[[Array, Array], Array] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(hessian)
         if not isinstance(manifold, SampledManifold):
             raise TypeError(f"manifold must be a SampledManifold, got {type(manifold).__name__}")
-        for name, given in (("cost", cost), ("gradient", gradient)):
+        for name, given in (("cost", cost), ("gradient", gradient), ("hessian", hessian)):
             if given is not None and not callable(given):
                 raise TypeError(f"{name} must be a callable, got {type(given).__name__}")
         if values is None and (cost is None or gradient is None):
             raise ValueError("values must be given unless both cost and gradient are")
+        if hessian is not None and (gradient is None or manifold.degree < 2):
+            raise ValueError("hessian needs gradient beside it, and a manifold of degree >= 2")
         if values is not None:
             if not is_array(values):
                 raise TypeError(f"values must be a numpy array or a torch tensor, got {type(values).__name__}")
@@ -74,10 +80,35 @@ class SampledFunction(Objective):
                 )
             require_finite(values, "values")
         self.manifold, self.values, self.cost, self.gradient = manifold, values, cost, gradient
-        self.has_hessian = manifold.degree >= 2 and gradient is None
+        self.has_hessian = hessian is not None or (manifold.degree >= 2 and gradient is None)
 
     def at(self, point: Array) -> SampledEvaluation:
         return SampledEvaluation(self, self.manifold.at(point))
+
+    def fitted(self, points: Array) -> tuple[Array, Array, Array]:
+        """Fitted costs, tangent gradients and estimates of their errors at many points, from one batch of fits.
+
+        Nothing exact is used. The points are projected onto the manifold first.
+
+        Parameters
+        ----------
+        points : array of shape (..., D)
+
+        Returns
+        -------
+        values, gradients, errors : arrays of shapes (...), (..., D) and (...)
+
+        Raises
+        ------
+        ValueError
+            If the function has no values.
+        """
+        if self.values is None:
+            raise ValueError("fitted needs a function that was given values at the samples")
+        geometry, batch = self.manifold.land(points), tuple(points.shape[:-1])
+        coefficients, derivative, error = geometry.local_fit.fit_values(self.values)
+        gradient = geometry.projection(geometry.local_fit.lift(derivative).reshape(points.shape))
+        return coefficients[:, 0].reshape(batch), gradient, error.reshape(batch)
 
 
 class SampledEvaluation(Evaluation):
@@ -120,7 +151,7 @@ class SampledEvaluation(Evaluation):
     @lazy_property
     def cost_slack(self) -> float:
         """Change of cost that the error e of the gradient explains near a minimum, e^2 / L, L the cost's curvature."""
-        if not self._objective.has_hessian:
+        if self._objective.gradient is not None or not self._objective.has_hessian:
             return 0.0
         second = self.geometry.local_fit.value_second_derivatives(self._fitted[0])
         curvature = as_number(inner_product(second, second, 2)[0]) ** 0.5
@@ -128,8 +159,11 @@ class SampledEvaluation(Evaluation):
 
     def _hessian_product(self, v: Array) -> Array:
         """R^-T (D^2 p - Gamma . Dp) R^-1 in the basis Q, Gamma the Christoffel symbols of the graph."""
+        if self._objective.hessian is not None:
+            product = require_like(self._objective.hessian(self._point, v), self._point, "hessian")
+            return self.geometry.riemannian_hessian(self._euclidean_gradient, product, v)
         if not self._objective.has_hessian:
-            raise TypeError("Hessian products need a manifold of degree >= 2 and a gradient that is fitted")
+            raise TypeError("Hessian products need a manifold of degree >= 2, and hessian beside an exact gradient")
         xp, found = namespace(v), self.geometry.local_fit
         coefficients, derivative, _ = self._fitted
         gradient = found.lift(derivative)

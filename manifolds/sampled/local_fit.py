@@ -207,8 +207,8 @@ def _fit_block(points: Array, neighbours: Neighbours, targets: Array, factors: A
     distance = neighbours.nearest(targets, 1)[0]
     raise TooFewSamplesError(
         f"the frames of {targets.shape[0]} points did not settle in {_MAX_SWEEPS} sweeps: a point lies too far off the "
-        f"manifold for its curvature (nearest samples at up to {float(xp.max(distance)):.3g}, support radius "
-        f"{float(xp.min(near.radii)):.3g})"
+        f"manifold for its curvature, or the dimension is not {dim} (nearest samples at up to "
+        f"{float(xp.max(distance)):.3g}, support radius {float(xp.min(near.radii)):.3g})"
     )
 
 
@@ -221,8 +221,9 @@ def _require_near(far: Array, targets: Array, neighbours: Neighbours) -> None:
     radius = neighbours.radii[nearest]
     worst = int(xp.argmax(xp.where(far, distance / radius, xp.zeros_like(distance))))
     raise TooFewSamplesError(
-        f"{_which(far)} far from the data: the nearest sample is {float(distance[worst]):.3g} away, its support "
-        f"radius is {float(radius[worst]):.3g}; start nearer, or add samples there"
+        f"{_which(far)} far from the data: 0 of {neighbours.points.shape[0]} samples within their support radius, the "
+        f"nearest is {float(distance[worst]):.3g} away, its radius {float(radius[worst]):.3g}; start nearer, or add "
+        "samples there"
     )
 
 

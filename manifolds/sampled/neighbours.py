@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from scipy.spatial import KDTree
 
-from manifolds.linalg import Array, is_torch_array, namespace, to_numpy
+from manifolds.linalg import (
+    Array,
+    is_array,
+    is_torch_array,
+    namespace,
+    require_finite,
+    require_real_floating,
+    to_numpy,
+)
 
 _TREE_DIMENSION = 20
 """Above, a KD-tree visits most of its leaves (scipy's own advice)."""
@@ -27,7 +35,7 @@ class Neighbours:
     """
 
     def __init__(self, points: Array) -> None:
-        self._points = points
+        self.points = points
         self._in_host = not is_torch_array(points) or str(points.device) == "cpu"
         self._tree = KDTree(np.asarray(points)) if self._in_host and points.shape[1] <= _TREE_DIMENSION else None
         if self._tree is None:
@@ -44,13 +52,13 @@ class Neighbours:
             distances, indices = self._tree.query(np.asarray(queries), k=[*range(1, count + 1)])
             return xp.asarray(distances, dtype=queries.dtype), xp.asarray(indices)
         parts = []
-        for block, squared in self._squared_distances(queries, count * self._points.shape[1]):
+        for block, squared in self._squared_distances(queries, count * self.points.shape[1]):
             if is_torch_array(queries):
                 indices = squared.topk(count, dim=-1, largest=False).indices
             else:
                 indices = np.argpartition(squared, count - 1, axis=-1)[:, :count]
             # Differences of coordinates, since products lose half of the digits of short distances.
-            exact = xp.linalg.vector_norm(self._points[indices] - block[:, None, :], axis=-1)
+            exact = xp.linalg.vector_norm(self.points[indices] - block[:, None, :], axis=-1)
             order = xp.argsort(exact, axis=-1)
             parts.append((xp.take_along_axis(exact, order, axis=-1), xp.take_along_axis(indices, order, axis=-1)))
         return xp.concat([part[0] for part in parts]), xp.concat([part[1] for part in parts])
@@ -60,7 +68,7 @@ class Neighbours:
         self.radii = radii
         if self._tree is None:
             return
-        host, points = np.asarray(radii), np.asarray(self._points)
+        host, points = np.asarray(radii), np.asarray(self.points)
         shells = np.floor(np.log(host / host.min()) / np.log(_SHELL))
         for shell in np.unique(shells):
             members = np.flatnonzero(shells == shell)
@@ -84,7 +92,7 @@ class Neighbours:
         return indices, mask
 
     def _by_tree(self, queries: np.ndarray, slack: float) -> tuple[np.ndarray, np.ndarray]:
-        points, radii = np.asarray(self._points), np.asarray(self.radii)
+        points, radii = np.asarray(self.points), np.asarray(self.radii)
         parts = []
         for members, tree, radius in self._shells:
             found = tree.query_ball_point(queries, slack * radius)
@@ -110,8 +118,18 @@ class Neighbours:
 
     def _squared_distances(self, queries: Array, entries: int = 1) -> Any:
         """Blocks of queries with their squared distances to all samples, where each query needs so many entries."""
-        size = max(1, _BLOCK_ENTRIES // max(entries, self._points.shape[0]))
+        size = max(1, _BLOCK_ENTRIES // max(entries, self.points.shape[0]))
         for start in range(0, queries.shape[0], size):
             block = queries[start : start + size]
             xp, centred = namespace(block), block - self._centre
             yield block, xp.sum(centred**2, axis=-1)[:, None] - 2 * (centred @ self._centred.T) + self._squares
+
+
+def require_samples(points: Any) -> None:
+    """Raise an error unless an array holds finite samples, one a row."""
+    if not is_array(points):
+        raise TypeError(f"points must be a numpy array or a torch tensor, got {type(points).__name__}")
+    require_real_floating(points, "points")
+    if points.ndim != 2 or points.shape[1] < 2:
+        raise ValueError(f"points must have shape (N, D) with D >= 2, one sample a row, got {tuple(points.shape)}")
+    require_finite(points, "points")

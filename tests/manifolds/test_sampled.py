@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.stats import special_ortho_group
 
-from manifolds import SampledFunction, SampledManifold, TooFewSamplesError, estimate_dimension
+from manifolds import SampledFunction, SampledManifold, SampledWarning, TooFewSamplesError, estimate_dimension
+from manifolds.sampled.neighbours import Neighbours
 from tests.manifolds.surfaces import cost, cost_gradient, sphere, torus, torus_distance_and_normal
 
 
@@ -66,13 +67,26 @@ def test_gradient_error_bounds_the_error(degree):
     assert np.quantile(np.linalg.norm(error, axis=-1) / bound, 0.99) < 4
 
 
-def test_isometric_embedding_in_high_dimension_changes_nothing():
-    points, queries = sphere(2000), 1.01 * sphere(40, seed=1)
-    embedding = np.linalg.qr(np.random.default_rng(2).standard_normal((300, 3)))[0]
-    shift = np.random.default_rng(3).standard_normal(300)
+@pytest.mark.parametrize("size", [3, 300])
+def test_isometric_embedding_changes_nothing(size):
+    points, queries = torus(2000), 1.01 * torus(40, seed=1)
+    embedding = np.linalg.qr(np.random.default_rng(2).standard_normal((size, 3)))[0]
+    shift = np.random.default_rng(3).standard_normal(size)
+    low = SampledManifold(points, 2).fit(queries)
+    high = SampledManifold(points @ embedding.T + shift, 2).fit(queries @ embedding.T + shift)
+    assert np.abs(high.point - (low.point @ embedding.T + shift)).max() < 1e-10
+    spaces = (low.basis @ low.basis.mT, embedding.T @ high.basis @ high.basis.mT @ embedding)
+    assert np.abs(spaces[0] - spaces[1]).max() < 1e-10
+    for values in (cost(points), points[:, 0]):
+        assert np.abs(low.fit_values(values)[0][:, 0] - high.fit_values(values)[0][:, 0]).max() < 1e-10
+
+
+def test_three_thousand_dimensions():
+    points, queries = sphere(600), sphere(5, seed=1)
+    embedding = np.linalg.qr(np.random.default_rng(2).standard_normal((3000, 3)))[0]
     low = SampledManifold(points, 2).nearest_point(queries)
-    high = SampledManifold(points @ embedding.T + shift, 2).nearest_point(queries @ embedding.T + shift)
-    assert np.abs(high - (low @ embedding.T + shift)).max() < 1e-10
+    manifold = SampledManifold(points @ embedding.T, 2)
+    assert np.abs(manifold.nearest_point(queries @ embedding.T) - low @ embedding.T).max() < 1e-10
 
 
 def test_single_points_agree_with_batches_and_torch_with_numpy():
@@ -83,14 +97,109 @@ def test_single_points_agree_with_batches_and_torch_with_numpy():
     assert np.abs(manifold.nearest_point(queries.reshape(4, 5, 3)).reshape(20, 3) - batch).max() < 1e-12
     in_torch = SampledManifold(torch.from_numpy(points), 2).nearest_point(torch.from_numpy(queries))
     assert np.abs(in_torch.numpy() - batch).max() < 1e-10
+    wide = np.concatenate([points, np.zeros((2000, 22))], axis=1)
+    by_products = SampledManifold(torch.from_numpy(wide), 2).nearest_point(torch.from_numpy(wide[:20]))
+    assert np.abs(by_products.numpy()[:, :3] - manifold.nearest_point(points[:20])).max() < 1e-10
+
+
+def test_blocks_of_points_are_fitted_as_one(monkeypatch):
+    points, queries = torus(2000), torus(30, seed=1)
+    function = SampledFunction(SampledManifold(points, 2), cost(points))
+    whole = function.fitted(queries)
+    monkeypatch.setattr("manifolds.sampled.local_fit._BLOCK_ENTRIES", 1500)
+    monkeypatch.setattr("manifolds.sampled.neighbours._BLOCK_ENTRIES", 5000)
+    for one, other in zip(function.fitted(queries), whole, strict=True):
+        assert np.abs(one - other).max() < 1e-12
+
+
+@pytest.mark.parametrize("size", [3, 25])
+def test_neighbours_against_all_distances(size):
+    rng = np.random.default_rng(0)
+    points, queries = 1e3 + rng.standard_normal((300, size)), 1e3 + rng.standard_normal((7, size))
+    neighbours = Neighbours(points)
+    neighbours.set_radii(rng.uniform(0.3, 3, 300) * size**0.5)
+    distances = np.linalg.norm(queries[:, None] - points, axis=-1)
+    found, indices = neighbours.nearest(queries, 9)
+    assert np.array_equal(indices, np.argsort(distances, axis=-1)[:, :9])
+    assert np.abs(found - np.sort(distances, axis=-1)[:, :9]).max() < 1e-12
+    indices, mask = neighbours.supporting(queries, 1.3)
+    for row, kept, distance in zip(indices, mask, distances, strict=True):
+        assert set(row[kept]) == set(np.flatnonzero(distance < 1.3 * neighbours.radii))
 
 
 def test_single_precision_is_within_twice_the_error():
-    points, queries = torus(3000), torus(100, seed=1)
-    double = torus_distance_and_normal(SampledManifold(points, 2).nearest_point(queries))[0]
-    single = SampledManifold(points.astype(np.float32), 2).nearest_point(queries.astype(np.float32))
-    assert single.dtype == np.float32
-    assert rms(torus_distance_and_normal(single.astype(float))[0]) < 2 * rms(double)
+    points, queries, errors = torus(3000), torus(100, seed=1), []
+    for dtype in (np.float64, np.float32):
+        found = SampledManifold(points.astype(dtype), 2).fit(queries.astype(dtype))
+        assert found.point.dtype == found.basis.dtype == dtype
+        distance, normal = torus_distance_and_normal(found.point.astype(float))
+        gradient = cost_gradient(found.point.astype(float))
+        tangential = gradient - np.sum(gradient * normal, axis=-1, keepdims=True) * normal
+        fitted = found.lift(found.fit_values(cost(points).astype(dtype))[1])
+        errors.append([rms(distance), rms(normal[:, None, :] @ found.basis), rms(fitted - tangential)])
+    assert np.all(np.array(errors[1]) < 2 * np.array(errors[0]))
+
+
+def test_weights_are_smooth_along_a_line():
+    points = torus(4000)
+    function = SampledFunction(SampledManifold(points, 2), cost(points))
+    x = function.manifold.nearest_point(points[7])
+    line = x + np.linspace(0, 0.02, 201)[:, None] * function.manifold.random_tangent_vector(x, 0)
+    # A step of 1e-4 on a smooth function; a sample that came in with a jump of weight would show as 1e-5.
+    second = np.diff(function.fitted(line)[0], 2)
+    assert np.abs(second).max() < 1e-7
+    assert np.abs(np.diff(second)).max() < 1e-9
+
+
+def test_supports_follow_the_density():
+    points = sphere(40000)
+    kept = np.random.default_rng(5).uniform(size=40000) < np.exp(-2.2 * (1 + points[:, 2]))
+    manifold = SampledManifold(points[kept], 2)
+    assert manifold.radii.max() > 8 * manifold.radii.min()
+    # With the largest radius everywhere it would be about 5e-4.
+    assert rms(np.linalg.norm(manifold.nearest_point(sphere(200, 1)), axis=-1) - 1) < 1.2e-4
+
+
+@pytest.mark.parametrize(("noise", "distance", "lean"), [(1e-3, 3e-4, 5e-3), (1e-2, 1.5e-3, 1e-2)])
+def test_supports_average_over_noise(noise, distance, lean):
+    points = sphere(20000) + noise * np.random.default_rng(5).standard_normal((20000, 3))
+    found = SampledManifold(points, 2, noise=noise).fit(sphere(100, 1))
+    assert rms(np.linalg.norm(found.point, axis=-1) - 1) < distance
+    assert rms(np.linalg.norm(found.point[:, None, :] @ found.basis, axis=(-2, -1))) < lean
+    plain = SampledManifold(points, 2).fit(sphere(100, 1))
+    assert rms(np.linalg.norm(plain.point, axis=-1) - 1) > 2 * distance
+
+
+def test_retraction_and_transport_on_the_sphere():
+    manifold = SampledManifold(sphere(30000), 2, 3)
+    x = manifold.nearest_point(np.array([0.6, 0.0, 0.8]))
+    v = manifold.random_tangent_vector(x, rng=0)
+    assert np.abs(manifold.retraction(x, 0 * v) - x).max() < 1e-12
+    v, steps = v / np.linalg.norm(v), np.array([0.2, 0.1, 0.05])
+    exact = np.cos(steps)[:, None] * x + np.sin(steps)[:, None] * v
+    errors = [np.linalg.norm(manifold.retraction(x, t * v) - y) for t, y in zip(steps, exact, strict=True)]
+    assert np.polyfit(np.log(steps), np.log(errors), 1)[0] > 2.7
+    curve = manifold.at(x).retraction_curve(0.05 * v)
+    numeric = (curve.point(1 + 1e-5) - curve.point(1 - 1e-5)) / 2e-5
+    # To the offset of x + v from the manifold, times its curvature.
+    assert np.linalg.norm(curve.velocity(1.0) - numeric) < 3e-3 * np.linalg.norm(numeric)
+    y, w = curve.point(1.0), manifold.random_tangent_vector(x, rng=1)
+    assert np.linalg.norm(manifold.transport(x, y, w) - (w - y * (y @ w))) < 1e-4 * np.linalg.norm(w)
+
+
+def test_points_are_checked_with_a_reason():
+    manifold = SampledManifold(sphere(3000), 2)
+    points = manifold.random_point(0, batch=(3, 2))
+    assert points.shape == (3, 2, 3)
+    assert manifold.check_point(points) is None
+    assert np.abs(np.linalg.norm(points, axis=-1) - 1).max() < 1e-3
+    x = points[0, 0]
+    assert "the point is off the manifold" in manifold.check_point(1.01 * x)
+    assert "far from the data" in manifold.check_point(3 * x)
+    assert manifold.check_tangent(x, manifold.random_tangent_vector(x, 0)) is None
+    assert "not tangent" in manifold.check_tangent(x, x)
+    in_torch = SampledManifold(torch.from_numpy(sphere(3000)), 2)
+    assert in_torch.check_point(in_torch.random_point(torch.Generator().manual_seed(0))) is None
 
 
 def test_foot_point_is_the_orthogonal_projection():
@@ -119,15 +228,72 @@ def test_dimension_is_estimated():
         estimate_dimension(np.concatenate([noisy, np.random.default_rng(1).standard_normal((3000, 3))], axis=1))
 
 
-def test_hole_is_an_error_with_counts():
+def test_hessian_of_an_exact_gradient():
+    manifold, a = SampledManifold(sphere(20000), 2, 3), np.array([1.0, 2.0, 4.0])
+    function = SampledFunction(
+        manifold, cost=lambda x: x**2 @ a, gradient=lambda x: 2 * a * x, hessian=lambda x, v: 2 * a * v
+    )
+    x = manifold.nearest_point(np.array([0.6, 0.0, 0.8]))
+    v = manifold.random_tangent_vector(x, rng=0)
+    exact = 2 * (a * v - x * (x @ (a * v)) - (x @ (a * x)) * v)
+    assert np.linalg.norm(function.at(x).hessian_product(v) - exact) < 2e-2
+
+
+def test_many_points_are_evaluated_at_once():
+    points = torus(16000)
+    function = SampledFunction(SampledManifold(points, 2, 3), cost(points))
+    queries = function.manifold.nearest_point(torus(12, seed=1)).reshape(3, 4, 3)
+    values, gradients, errors = function.fitted(queries)
+    assert values.shape == errors.shape == (3, 4)
+    assert gradients.shape == (3, 4, 3)
+    assert np.abs(values - cost(queries.reshape(-1, 3)).reshape(3, 4)).max() < 1e-4
+    one = function.at(queries[1, 2])
+    assert abs(one.value - values[1, 2]) < 1e-12
+    assert np.abs(one.gradient - gradients[1, 2]).max() < 1e-10
+    assert abs(one.gradient_error - errors[1, 2]) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("height", "message"),
+    [
+        (
+            0.985,
+            r"in a hole or outside of the data: only 4 samples within their support radius \(about 0.198\), 6 needed",
+        ),
+        (0.9, r"far from the data: 0 of 2844 samples within their support radius, the nearest is .* away, its radius"),
+    ],
+)
+def test_hole_is_an_error_with_counts(height, message):
     points = sphere(3000)
-    manifold = SampledManifold(points[points[:, 2] < 0.9], 2)
-    with pytest.raises(TooFewSamplesError, match=r"far from the data: the nearest sample is .* its support radius"):
+    manifold = SampledManifold(points[points[:, 2] < height], 2)
+    with pytest.raises(TooFewSamplesError, match=message):
         manifold.nearest_point(np.array([0.0, 0.0, 1.0]))
+
+
+def test_extrapolation_is_an_error_with_counts():
     line = np.zeros((200, 3))
     line[:, 0] = np.linspace(0, 1, 200)
-    with pytest.raises(TooFewSamplesError, match=r"condition number .* samples within .* would extrapolate"):
+    with pytest.raises(TooFewSamplesError, match=r"condition number .* with 23 samples .* would extrapolate"):
         SampledManifold(line, 2).nearest_point(line[100])
+    points = sphere(3000)
+    half = SampledManifold(points[points[:, 2] > 0], 2)
+    with pytest.warns(SampledWarning, match=r"Lebesgue constant up to 12.2, .* 0.214 away, at least 12 samples"):
+        half.nearest_point(np.array([1.0, 0.0, 0.0]))
+    with pytest.raises(TooFewSamplesError, match=r"Lebesgue constant 94.5, with 8 samples .* for 6 coefficients"):
+        half.nearest_point(np.array([0.9982, 0.0, -0.06]))
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_wrong_dimension_is_a_warning_with_counts(dim):
+    points = np.concatenate([torus(3000), np.sin(3 * torus(3000))], axis=1)
+    message = f"dim is {dim}, but the 31 nearest of 3000 samples, within a radius of about .*, spread in 2 directions"
+    with pytest.warns(SampledWarning, match=message):
+        SampledManifold(points, dim)
+
+
+def test_too_far_off_for_the_curvature_is_an_error():
+    with pytest.raises(TooFewSamplesError, match="did not settle in 200 sweeps: a point lies too far off"):
+        SampledManifold(torus(60), 2).nearest_point(0.8 * torus(30, 3))
 
 
 BAD = {
@@ -141,7 +307,73 @@ BAD = {
     "degree": (lambda: SampledManifold(sphere(50), 2, 0), ValueError, "degree must be at least 1, got 0"),
     "degree kind": (lambda: SampledManifold(sphere(50), 2, 1.5), TypeError, "degree must be an integer, got 1.5"),
     "support": (lambda: SampledManifold(sphere(50), 2, support=1.0), ValueError, "support must be at least 1.5"),
-    "noise": (lambda: SampledManifold(sphere(50), 2, noise=-1.0), ValueError, "noise must be a standard deviation"),
+    "noise": (
+        lambda: SampledManifold(sphere(50), 2, noise=-1.0),
+        ValueError,
+        "noise must be finite and not neg",
+    ),
+    "noise size": (
+        lambda: SampledManifold(sphere(50), 2, noise=5.0),
+        ValueError,
+        "noise of 5.0 would need 132 neighbours, but points holds 50 samples",
+    ),
+    "noise kind": (lambda: SampledManifold(sphere(50), 2, noise="a"), TypeError, "noise must be a number, got 'a'"),
+    "support kind": (
+        lambda: SampledManifold(sphere(50), 2, support="a"),
+        TypeError,
+        "support must be a number",
+    ),
+    "support inf": (lambda: SampledManifold(sphere(50), 2, support=np.inf), ValueError, "support must be finite"),
+    "dim kind": (lambda: SampledManifold(sphere(50), 2.0), TypeError, "dim must be an integer, got 2.0"),
+    "dim sign": (lambda: SampledManifold(sphere(50), 0), ValueError, "dim must be at least 1, got 0"),
+    "point nan": (
+        lambda: SampledManifold(sphere(50), 2).nearest_point(np.full(3, np.nan)),
+        ValueError,
+        "point contains",
+    ),
+    "point shape": (lambda: SampledManifold(sphere(50), 2).nearest_point(np.ones(2)), ValueError, r"needs \(3,\)"),
+    "point kind": (
+        lambda: SampledManifold(sphere(50), 2).nearest_point(np.ones(3, np.float32)),
+        TypeError,
+        "point and points must agree",
+    ),
+    "no point": (
+        lambda: SampledManifold(sphere(50), 2).nearest_point(np.ones((0, 3))),
+        ValueError,
+        r"point has shape \(0, 3\), which holds no point",
+    ),
+    "iterations": (
+        lambda: SampledManifold(sphere(50), 2).foot_point(sphere(1)[0], -1),
+        ValueError,
+        "iterations must be at least 0, got -1",
+    ),
+    "basis": (
+        lambda: SampledManifold(sphere(50), 2, tangents=lambda x: np.eye(3)).at(sphere(50)[0]),
+        ValueError,
+        r"tangents must return a basis of shape \(3, 2\), got \(3, 3\)",
+    ),
+    "curvature": (
+        lambda: SampledManifold(sphere(50), 2, 1).at(sphere(50)[0]).riemannian_hessian(*np.ones((3, 3))),
+        ValueError,
+        "the curvature needs degree >= 2",
+    ),
+    "estimate list": (lambda: estimate_dimension([1.0]), TypeError, "points must be a numpy array or a torch tensor"),
+    "estimate few": (
+        lambda: estimate_dimension(sphere(49)),
+        ValueError,
+        "points holds 49 samples, too few",
+    ),
+    "estimate repeated": (lambda: estimate_dimension(np.tile(sphere(50), (2, 1))), ValueError, "samples that coincide"),
+    "estimate grid": (
+        lambda: estimate_dimension(np.stack(np.meshgrid(*2 * [np.arange(20.0)]), -1).reshape(-1, 2) @ np.eye(2, 3)),
+        ValueError,
+        "TwoNN estimates inf, the local spectrum .* has dimension 2",
+    ),
+    "estimate space": (
+        lambda: estimate_dimension(np.random.default_rng(0).uniform(size=(500, 2))),
+        ValueError,
+        "points seem to fill their space",
+    ),
     "tangents": (lambda: SampledManifold(sphere(50), 2, tangents=1), TypeError, "tangents must be a callable"),
     "values": (
         lambda: SampledFunction(SampledManifold(sphere(50), 2), np.ones(49)),
@@ -152,6 +384,36 @@ BAD = {
         lambda: SampledFunction(SampledManifold(sphere(50), 2), np.full(50, np.inf)),
         ValueError,
         "values contains NaN or infinity",
+    ),
+    "values list": (
+        lambda: SampledFunction(SampledManifold(sphere(50), 2), [1.0]),
+        TypeError,
+        "values must be a",
+    ),
+    "values kind": (
+        lambda: SampledFunction(SampledManifold(sphere(50), 2), np.ones(50, np.float32)),
+        TypeError,
+        "values and points must agree",
+    ),
+    "cost": (
+        lambda: SampledFunction(SampledManifold(sphere(50), 2), np.ones(50), cost=1),
+        TypeError,
+        "cost must be a callable, got int",
+    ),
+    "hessian": (
+        lambda: SampledFunction(SampledManifold(sphere(50), 2), np.ones(50), hessian=lambda x, v: v),
+        ValueError,
+        "hessian needs gradient beside it",
+    ),
+    "no hessian": (
+        lambda: SampledFunction(SampledManifold(sphere(50), 2, 1), np.ones(50)).at(sphere(50)[0]).hessian_product(1.0),
+        TypeError,
+        "Hessian products need a manifold of degree >= 2",
+    ),
+    "no values": (
+        lambda: SampledFunction(SampledManifold(sphere(50), 2), cost=len, gradient=len).fitted(sphere(50)),
+        ValueError,
+        "fitted needs a function that was given values",
     ),
     "nothing": (lambda: SampledFunction(SampledManifold(sphere(50), 2)), ValueError, "values must be given unless"),
     "manifold": (lambda: SampledFunction(3, np.ones(3)), TypeError, "manifold must be a SampledManifold, got int"),
