@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
-import numpy as np
 from scipy.optimize import OptimizeResult
 from threadpoolctl import threadpool_limits
 
 from manifolds import SampledFunction, SampledManifold
-from manifolds.linalg import Array, is_array, namespace
+from manifolds.linalg import Array, namespace
 from rankopt import minimize
 
 
@@ -109,10 +109,11 @@ def minimize_on_samples(
 def _start(start: Any, points: Array, values: Array) -> Array:
     if start is None:
         return points[int(namespace(values).argmin(values))]
-    if is_array(start):
+    if getattr(start, "ndim", 0) > 0:
         return start
-    if isinstance(start, bool) or not isinstance(start, (int, np.integer)):
+    if isinstance(start, bool) or not hasattr(start, "__index__"):
         raise TypeError(f"start must be a point or the index of a sample, got {type(start).__name__}")
-    if not 0 <= start < points.shape[0]:
-        raise ValueError(f"start must be the index of one of {points.shape[0]} samples, got {start}")
-    return points[start]
+    chosen = index(start)
+    if not 0 <= chosen < points.shape[0]:
+        raise ValueError(f"start must be the index of one of {points.shape[0]} samples, got {chosen}")
+    return points[chosen]
