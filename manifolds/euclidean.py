@@ -80,9 +80,11 @@ class EuclideanGeometry(LocalGeometry):
         return StraightLine(self.point, tangent_vector, self.manifold.ndim)
 
     def log(self, other: Array) -> Array:
+        self.manifold.require_other(other)
         return other - self.point
 
     def dist(self, other: Array) -> Array:
+        self.manifold.require_other(other)
         return norm(other - self.point, self.manifold.ndim)
 
 

@@ -69,6 +69,7 @@ class GrassmannGeometry(FrameGeometry):
 
     def log(self, other: Array) -> Array:
         """Log_X(Y) = U atan(S) Q^T, with (Y - X X^T Y)(X^T Y)^{-1} = U S Q^T."""
+        self.manifold.require_other(other)
         xp = namespace(self.point)
         overlap = self.point.mT @ other
         if bool(xp.any(xp.linalg.svd(overlap, full_matrices=False)[1][..., -1] < 1e-12)):
@@ -80,6 +81,7 @@ class GrassmannGeometry(FrameGeometry):
 
     def dist(self, other: Array) -> Array:
         """Norm of the principal angles, from sines and cosines so that small and large angles are accurate."""
+        self.manifold.require_other(other)
         xp = namespace(self.point)
         cosines = xp.linalg.svd(self.point.mT @ other, full_matrices=False)[1]
         sines = xp.flip(xp.linalg.svd(self.projection(other), full_matrices=False)[1], axis=-1)

@@ -310,6 +310,11 @@ class ArrayManifold(Manifold):
             )
         require_real_floating(array, name)
 
+    def require_other(self, other: Array) -> None:
+        """Raise an error unless the point that a logarithm or a distance leads to has the right shape and is finite."""
+        self.require_shape(other, "other")
+        require_finite(other, "other")
+
     def own_array(self) -> Array:
         """Array whose kind random points take when nothing else is said."""
         return np.empty(0)

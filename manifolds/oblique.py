@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from manifolds.linalg import Array, namespace
 from manifolds.retractions import Retraction
 from manifolds.sphere import UnitVectors
@@ -48,7 +50,7 @@ class Oblique(UnitVectors):
 
     @property
     def typical_dist(self) -> float:
-        return 3.141592653589793 * float(self.p) ** 0.5
+        return math.pi * float(self.p) ** 0.5
 
     def along(self, u: Array, v: Array) -> Array:
         return namespace(u).sum(u * v, axis=-2, keepdims=True)

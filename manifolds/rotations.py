@@ -103,6 +103,7 @@ class RotationsGeometry(StiefelGeometry):
 
     def log(self, other: Array) -> Array:
         """Log_X(Y) = X log(X^T Y), the principal logarithm."""
+        self.manifold.require_other(other)
         try:
             return self.point @ log_rotation(self.point.mT @ other)
         except ValueError:

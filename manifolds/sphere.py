@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -110,7 +111,7 @@ class Sphere(UnitVectors):
 
     @property
     def typical_dist(self) -> float:
-        return 3.141592653589793
+        return math.pi
 
     def along(self, u: Array, v: Array) -> Array:
         return expand(inner_product(u, v, self.ndim), self.ndim)
@@ -148,6 +149,7 @@ class UnitVectorsGeometry(LocalGeometry):
 
     def log(self, other: Array) -> Array:
         """Log_x(y) = theta u / norm(u) with u = P(y) and theta the angle between x and y, below pi."""
+        self.manifold.require_other(other)
         xp = namespace(self.point)
         if bool(xp.any(xp.asarray(self.manifold.length(self.point + other) < 10 * machine_epsilon(self.point)))):
             raise ValueError("other is opposite to the point, so no unique shortest geodesic exists")
@@ -158,6 +160,7 @@ class UnitVectorsGeometry(LocalGeometry):
 
     def dist(self, other: Array) -> Array:
         """Norm of the angles between corresponding vectors."""
+        self.manifold.require_other(other)
         angles = self._angle(other)
         return norm(angles, self.manifold.ndim) if angles.ndim else angles[()]
 

@@ -78,6 +78,7 @@ class StiefelGeometry(FrameGeometry):
 
     def log(self, other: Array) -> Array:
         """Logarithm by shooting in the span of both points (Zimmermann, Hüper 2022, Algorithm 4)."""
+        self.manifold.require_other(other)
         return euclidean_logarithm(self.point, other)
 
     def dist(self, other: Array) -> Array:
@@ -121,4 +122,5 @@ class CanonicalStiefelGeometry(StiefelGeometry):
 
     def log(self, other: Array) -> Array:
         """Logarithm by the algebraic iteration (Zimmermann, Hüper 2022, Algorithm 5)."""
+        self.manifold.require_other(other)
         return canonical_logarithm(self.point, other)

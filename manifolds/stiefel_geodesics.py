@@ -23,7 +23,6 @@ from manifolds.linalg import (
     newton_schulz_step,
     norm,
     orthogonal_polar_factor,
-    require_finite,
     skew_part,
     solve_lyapunov,
     symmetric_part,
@@ -196,7 +195,6 @@ def _carried(vector: Array, stop: Array, size: Array) -> Array:
 
 def _coordinates(point: Array, other: Array) -> tuple[Array, Array]:
     """Orthonormal Q with Q^T X = 0 such that [X Q] spans both points, and the coordinates [M; N] of the other one."""
-    require_finite(other, "other")
     xp, p = namespace(point), point.shape[-1]
     overlap = point.mT @ other
     # Householder QR gives orthonormal columns whatever the rank; where n < 2p they complete X to a basis.

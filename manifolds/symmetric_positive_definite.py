@@ -201,10 +201,12 @@ class SymmetricPositiveDefiniteGeometry(LocalGeometry):
 
     def dist(self, other: Array) -> Array:
         """Norm of the logarithms of the eigenvalues of X^{-1} Y."""
-        return norm(namespace(other).log(self._whitened_eigen(other)[0]), 1)
+        eigenvalues, _ = self._whitened_eigen(other)
+        return norm(namespace(eigenvalues).log(eigenvalues), 1)
 
     def _whitened_eigen(self, other: Array) -> Any:
         """Eigendecomposition of L^{-1} Y L^{-T}."""
+        self.manifold.require_other(other)
         xp = namespace(other)
         eigenvalues, eigenvectors = xp.linalg.eigh(symmetric_part(self.whiten(other)))
         if not bool(xp.all(eigenvalues > 0)):

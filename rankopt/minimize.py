@@ -23,10 +23,10 @@ from rankopt.solvers.stopping import (
     ApproximationFloor,
     CostChange,
     GradientNorm,
-    MaxIterations,
     Progress,
     Status,
     StoppingCriterion,
+    as_criterion,
 )
 from rankopt.solvers.trust_region import TrustRegion
 from rankopt.state import ObjectiveProblem, Problem, State
@@ -79,7 +79,8 @@ def minimize(
     stopping : StoppingCriterion, optional
         Criteria combined with ``|`` and ``&``. By default ``GradientNorm() | CostChange() | MaxIterations(1000)``: the
         gradient's norm has fallen to 1e-6 (float64) or 1e-3 (float32) of that at the start, or to rounding, or the cost
-        has changed by rounding only in ten steps.
+        has changed by rounding only in ten steps. A sampled function ends earlier, at the error of its gradient, with
+        ``Status.APPROXIMATION_FLOOR``.
     callback : callable, optional
         Called with the intermediate result after every step; raising StopIteration ends the run.
     rng : None, int or generator
@@ -118,18 +119,13 @@ def minimize(
         raise TypeError(
             f"preconditioner must be a callable (x, v) -> tangent vector, got {type(preconditioner).__name__}"
         )
-    if stopping is None:
-        stopping = GradientNorm() | CostChange() | MaxIterations(1000)
-        if isinstance(problem, SampledProblem):
-            settled = ApproximationFloor(1.0) & (GradientNorm() | CostChange(1e-9))
-            stopping = ApproximationFloor() | settled | stopping
-    elif not isinstance(stopping, StoppingCriterion):
-        raise TypeError(
-            f"stopping must be a StoppingCriterion such as MaxIterations(100), got {type(stopping).__name__}"
-        )
+    criterion = as_criterion(stopping)
+    if stopping is None and isinstance(problem, SampledProblem):
+        settled = ApproximationFloor(1.0) & (GradientNorm() | CostChange(1e-9))
+        criterion = ApproximationFloor() | settled | criterion
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a callable, got {type(callback).__name__}")
-    run = Run(problem, solver, stopping, preconditioner, callback, progress)
+    run = Run(problem, solver, criterion, preconditioner, callback, progress)
     return run.to_end(problem.random_start(rng) if x0 is None else x0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,8 @@ from rankopt.batch.rounds import Rounds
 from rankopt.batch.rows import map_arrays
 from rankopt.batch.run import BatchRun
 from rankopt.solvers.method import Method
-from rankopt.solvers.stopping import CostChange, GradientNorm, MaxIterations, StoppingCriterion
-
-_CLOSE = 1e-2
-"""Relative distance up to which a start point off the manifold is projected rather than refused."""
+from rankopt.solvers.stopping import StoppingCriterion, as_criterion
+from rankopt.state import CLOSE
 
 
 def minimize_batch(
@@ -106,18 +105,12 @@ def minimize_batch(
     if not isinstance(manifold, Manifold):
         raise TypeError(f"manifold must be a Manifold, got {type(manifold).__name__}")
     evaluate, riemannian = value_and_gradient(objective, gradient)
-    directions = as_directions(method)
-    if stopping is None:
-        stopping = GradientNorm() | CostChange() | MaxIterations(1000)
-    elif not isinstance(stopping, StoppingCriterion):
-        raise TypeError(
-            f"stopping must be a StoppingCriterion such as MaxIterations(100), got {type(stopping).__name__}"
-        )
+    rounds = partial(Rounds, manifold, directions=as_directions(method), stopping=as_criterion(stopping))
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a callable, got {type(callback).__name__}")
     batch, points = _start_points(manifold, x0)
     rows = BatchObjective(evaluate, points, batch, _rows_of(args, batch), riemannian)
-    return BatchRun(Rounds(manifold, rows, directions, stopping), points, batch, callback, progress).to_end()
+    return BatchRun(rounds(objective=rows), points, batch, callback, progress).to_end()
 
 
 def _start_points(manifold: Manifold, x0: Point) -> tuple[tuple[int, ...], Point]:
@@ -143,7 +136,7 @@ def _start_points(manifold: Manifold, x0: Point) -> tuple[tuple[int, ...], Point
     if problem is not None:
         difference = manifold.linear_combination(1.0, x0, -1.0, nearest)
         squared = manifold.euclidean_inner_product(difference, difference)
-        far = squared > _CLOSE**2 * manifold.euclidean_inner_product(nearest, nearest)
+        far = squared > CLOSE**2 * manifold.euclidean_inner_product(nearest, nearest)
         if bool(namespace(far).any(far)):
             first = tuple(int(i) for i in np.argwhere(to_numpy(far))[0])
             raise ValueError(

@@ -16,7 +16,7 @@ from manifolds.manifold import LocalGeometry, Manifold, Point
 from manifolds.objective import Evaluation, Objective, is_finite, require_like
 from manifolds.retractions import RankDeficientError
 
-_CLOSE = 1e-2
+CLOSE = 1e-2
 """Relative distance up to which a start point off the manifold is projected rather than refused."""
 
 
@@ -262,7 +262,7 @@ def on_manifold(point: Point, manifold: Manifold) -> Point:
         return point
     difference = manifold.linear_combination(1.0, point, -1.0, nearest)
     distance = _size(manifold, difference) / max(_size(manifold, nearest), 1e-300)
-    if not distance <= _CLOSE:
+    if not distance <= CLOSE:
         raise ValueError(
             f"x0 is far off the manifold: {problem}; start from manifold.nearest_point(x0) if that is what you mean"
         )

@@ -16,9 +16,9 @@ def blocks(name):
 
 @pytest.fixture(scope="module")
 def readme():
-    names = [{} for _ in range(4)]
+    names = [{} for _ in range(5)]
     examples = blocks("README.md")
-    assert len(examples) == 4
+    assert len(examples) == 5
     for source, namespace in zip(examples, names, strict=True):
         exec(compile(source, "README.md", "exec"), namespace)
     return names
@@ -37,16 +37,23 @@ def test_readme_solves_the_generalized_eigenproblem(readme):
     assert result.fun == pytest.approx(optimum, rel=1e-5)
 
 
+def test_readme_solves_ten_thousand_procrustes_problems(readme):
+    a, b, result = (readme[2][name] for name in ("A", "B", "result"))
+    u, _, vt = np.linalg.svd(b @ a.mT, full_matrices=False)
+    assert result.success.all()
+    np.testing.assert_allclose(result.x, u @ vt, atol=1e-3)
+
+
 def test_readme_correlates_the_halves_of_digits(readme):
-    cca, x_scores, y_scores = (readme[2][name] for name in ("cca", "X_scores", "Y_scores"))
+    cca, x_scores, y_scores = (readme[3][name] for name in ("cca", "X_scores", "Y_scores"))
     found = [np.corrcoef(x_scores[:, i], y_scores[:, i])[0, 1] for i in range(3)]
     # The ridge makes the regularised correlations a little smaller than those of the scores.
     np.testing.assert_allclose(found, cca.correlations_, atol=0.02)
 
 
 def test_readme_trains_a_network(readme):
-    loss, optimizer = readme[3]["loss"], readme[3]["optimizer"]
-    report = readme[3]["memory_report"](optimizer)
+    loss, optimizer = readme[4]["loss"], readme[4]["optimizer"]
+    report = readme[4]["memory_report"](optimizer)
     assert loss.item() < 0.02
     assert report.projected_state < 0.5 * report.projected_adam_state
 

@@ -386,3 +386,11 @@ class MaxTime(StoppingRule):
 
     def is_met(self, progress: Progress) -> Any:
         return progress.latest("time") >= self.seconds
+
+
+def as_criterion(stopping: StoppingCriterion | None) -> StoppingCriterion:
+    """Criterion of a run: the given one, or the default that does not depend on the scale of the cost."""
+    if stopping is None:
+        return GradientNorm() | CostChange() | MaxIterations(1000)
+    require_instance("stopping", stopping, StoppingCriterion, "MaxIterations(100)")
+    return stopping

@@ -387,6 +387,37 @@ def test_calls(case):
     assert caught.type is error
 
 
+@pytest.mark.parametrize("library", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+@pytest.mark.parametrize("name", ["log", "dist"])
+@pytest.mark.parametrize(
+    "manifold",
+    [
+        Euclidean(3, 3),
+        Sphere(3, 3),
+        Oblique(3, 3),
+        Stiefel(3, 3),
+        Stiefel(3, 3, "canonical"),
+        Grassmann(3, 3),
+        Rotations(3),
+        SymmetricPositiveDefinite(3),
+    ],
+    ids=str,
+)
+def test_bad_ends_of_geodesics(manifold, name, library):
+    """One that would broadcast, and one that a decomposition would refuse in its own words."""
+    x = manifold.random_point(0, library(np.zeros(1)))
+    method = getattr(manifold, name)
+    with pytest.raises(ValueError, match=r"other has shape \(3, 1\), but .* needs \(3, 3\)") as caught:
+        method(x, x[:, :1])
+    assert caught.type is ValueError
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="other contains NaN or infinity") as caught:
+            method(x, value * x)
+        assert caught.type is ValueError
+    with pytest.raises(TypeError, match="other must be a numpy array or a torch tensor, got list"):
+        method(x, x.tolist())
+
+
 def test_numpy_integers_are_integers():
     assert Stiefel(np.int64(5), np.int32(2)).dim == 7
     assert CountSketch(np.int64(4), np.int32(0)).apply(ROWS, first_row=np.int64(2)).shape == (4, 3)

@@ -82,7 +82,7 @@ PROBLEM = ObjectiveProblem(as_objective(cost, gradient), MANIFOLD)
         ({"method": "newton"}, ValueError, r"method must be one of \['conj.*'trust-region'\], got 'newton'"),
         ({"method": 3}, TypeError, r"method must be a name or a method.*int"),
         ({"method": ConjugateGradient}, TypeError, r"method must be a name or a method such as ConjugateGradient\(\)"),
-        ({"stopping": 100}, TypeError, r"stopping must be a StoppingCriterion.*int"),
+        ({"stopping": 100}, TypeError, r"stopping must be a StoppingCriterion such as MaxIterations"),
         ({"stopping": MaxIterations}, TypeError, r"stopping must be a StoppingCriterion"),
         ({"callback": "print"}, TypeError, r"callback must be a callable, got str"),
         ({"preconditioner": A}, TypeError, r"preconditioner must be a callable \(x, v\).*ndarray"),
