@@ -109,7 +109,7 @@ def minimize_on_samples(
 def _start(start: Any, points: Array, values: Array) -> Array:
     if start is None:
         return points[int(namespace(values).argmin(values))]
-    if is_array(start):
+    if is_array(start) and start.ndim > 0:
         return start
     if isinstance(start, bool) or not isinstance(start, (int, np.integer)):
         raise TypeError(f"start must be a point or the index of a sample, got {type(start).__name__}")

@@ -39,7 +39,7 @@ class Neighbours:
             distances, indices = self._tree.query(np.asarray(queries), k=[*range(1, count + 1)])
             return xp.asarray(distances, dtype=queries.dtype), xp.asarray(indices)
         parts = []
-        for block, squared in self._squared_distances(queries):
+        for block, squared in self._squared_distances(queries, count):
             if is_torch_array(queries):
                 indices = squared.topk(count, dim=-1, largest=False).indices
             else:
@@ -86,9 +86,10 @@ class Neighbours:
             return xp.asarray(indices, device=queries.device), xp.asarray(mask, device=queries.device)
         return indices, mask
 
-    def _squared_distances(self, queries: Array) -> Any:
-        """Blocks of queries with their squared distances to all samples."""
-        size = max(1, _BLOCK_ENTRIES // self._points.shape[0])
+    def _squared_distances(self, queries: Array, kept: int = 0) -> Any:
+        """Blocks of queries with their squared distances to all samples; there is room to gather ``kept`` of them."""
+        count, size = self._points.shape
+        size = max(1, _BLOCK_ENTRIES // max(count, kept * size))
         for start in range(0, queries.shape[0], size):
             block = queries[start : start + size]
             xp = namespace(block)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import special_ortho_group
 
-from manifolds import SampledFunction, SampledManifold, TooFewSamplesError, estimate_dimension
+from manifolds import SampledFunction, SampledManifold, SampledWarning, TooFewSamplesError, estimate_dimension
 from tests.manifolds.surfaces import cost, cost_gradient, sphere, torus, torus_distance_and_normal
 
 
@@ -128,6 +128,58 @@ def test_hole_is_an_error_with_counts():
     line[:, 0] = np.linspace(0, 1, 200)
     with pytest.raises(TooFewSamplesError, match=r"condition number .* samples within .* would extrapolate"):
         SampledManifold(line, 2).nearest_point(line[100])
+
+
+def test_edge_warns_then_refuses():
+    points = sphere(3000)
+    manifold = SampledManifold(points[points[:, 2] < 0.5], 2)
+    with pytest.warns(SampledWarning, match=r"Lebesgue constant up to .* support radius .* samples; near a boundary"):
+        inner = manifold.nearest_point(np.array([np.sqrt(1 - 0.55**2), 0.0, 0.55]))
+    assert abs(np.linalg.norm(inner) - 1) < 1e-3
+    with pytest.raises(TooFewSamplesError, match=r"only \d+ samples within their support radius .*, 6 needed"):
+        manifold.nearest_point(np.array([0.8, 0.0, 0.6]))
+
+
+def test_graph_that_leaves_its_samples_is_refused():
+    # Two walls of a sharp edge: the parabola through both overshoots it.
+    rng = np.random.default_rng(0)
+    walls = rng.uniform(0, 1, (1500, 3))
+    walls[:, 0] = 0.02 * walls[:, 0] ** 2
+    manifold = SampledManifold(walls, 2)
+    found = manifold.fit(walls[:200][np.all(np.abs(walls[:200, 1:] - 0.5) < 0.3, axis=1)])
+    gaps = np.linalg.norm(found.point[:, None, :] - walls, axis=-1) / manifold.radii
+    assert np.sum(gaps < 1, axis=-1).min() >= 6
+
+
+def test_supports_grow_with_noise():
+    points = sphere(20000) + 1e-2 * np.random.default_rng(5).standard_normal((20000, 3))
+    lean = []
+    for noise in (0.0, 1e-2):
+        manifold = SampledManifold(points, 2, noise=noise)
+        geometry = manifold.at(manifold.nearest_point(sphere(100, seed=3)))
+        normal = geometry.point / np.linalg.norm(geometry.point, axis=-1, keepdims=True)
+        lean.append(rms(np.linalg.norm(normal[:, None, :] @ geometry.basis, axis=(-2, -1))))
+    assert lean[1] < 0.2 * lean[0]
+    assert rms(np.linalg.norm(geometry.point, axis=-1) - 1) < 2.5e-3  # a quarter of the noise
+
+
+def test_orders_of_convergence_on_stiefel_samples():
+    # Planes of frames in R^3: V_2(R^3) in R^6 has dimension 3; the exact projector is that of the polar factor.
+    errors, counts = [], np.array([3000, 24000])
+    for count in counts:
+        frames = special_ortho_group.rvs(3, size=count, random_state=0)[:, :, :2]
+        found = SampledManifold(frames.reshape(count, 6), 3).fit(frames[:200].reshape(-1, 6))
+        landed = found.point.reshape(-1, 3, 2)
+        errors.append(rms(landed.mT @ landed - np.eye(2)))
+    assert np.log(errors[0] / errors[1]) / np.log(counts[1] / counts[0]) * 3 > 3 - 0.3
+
+
+def test_three_thousand_coordinates_are_reduced_exactly():
+    points, queries = torus(1500), torus(5, seed=1)
+    embedding = np.linalg.qr(np.random.default_rng(2).standard_normal((3000, 3)))[0]
+    low, high = SampledManifold(points, 2), SampledManifold(points @ embedding.T, 2)
+    assert np.abs(high.nearest_point(queries @ embedding.T) - low.nearest_point(queries) @ embedding.T).max() < 1e-10
+    assert high.fit(queries @ embedding.T).indices.shape == low.fit(queries).indices.shape
 
 
 BAD = {

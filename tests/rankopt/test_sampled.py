@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import special_ortho_group
 
-from manifolds import SampledFunction, SampledManifold, Sphere
+from manifolds import SampledFunction, SampledManifold, SampledWarning, Sphere
 from problems import minimize_on_samples
 from rankopt import ApproximationFloor, Status, minimize
 from tests.manifolds.surfaces import sphere
@@ -51,6 +52,32 @@ def test_procrustes_on_rotations():
     assert np.linalg.norm(found.x - optimum) < min(3e-3, best / 20)
     assert found.path.shape == (found.result.nit + 1, 9)
     assert np.linalg.norm(points - found.x, axis=-1).argmin() == found.nearest_sample
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 3e-4), (torch.float32, 6e-4)])
+def test_torch_samples_keep_their_kind(dtype, bound):
+    points = torch.from_numpy(sphere(3000)).to(dtype)
+    found = minimize_on_samples(points, points**2 @ torch.from_numpy(A).to(dtype), 2)
+    assert found.x.dtype == found.path.dtype == dtype
+    assert found.result.status is Status.APPROXIMATION_FLOOR
+    assert error(found.x.double().numpy()) < bound
+
+
+def test_start_may_be_an_index_of_numpy():
+    points = sphere(1000)
+    found = minimize_on_samples(points, points[:, 0], 2, np.argmax(points[:, 1]), method="gradient-descent")
+    assert np.abs(found.path[0] - points[np.argmax(points[:, 1])]).max() < 1e-2
+    assert np.linalg.norm(found.x + np.array([1, 0, 0])) < 2e-3
+
+
+def test_line_search_stays_on_the_data():
+    # The minimum lies in the part of the sphere that has no samples: the run ends within the data, and says so.
+    points = sphere(3000)
+    points = points[points[:, 2] < 0.5]
+    with pytest.warns(SampledWarning):
+        found = minimize_on_samples(points, -points[:, 2], 2, int(np.argmin(points[:, 2])))
+    assert np.linalg.norm(points - found.x, axis=-1).min() < 0.2
+    assert abs(np.linalg.norm(found.x) - 1) < 0.1
 
 
 @pytest.mark.parametrize(
