@@ -71,7 +71,8 @@ def minimize(
     stopping : StoppingCriterion, optional
         Criteria combined with ``|`` and ``&``. By default ``GradientNorm() | CostChange() | MaxIterations(1000)``: the
         gradient's norm has fallen to 1e-6 (float64) or 1e-3 (float32) of that at the start, or to rounding, or the cost
-        has changed by rounding only in ten steps.
+        has changed by rounding only in ten steps. A sampled function ends earlier, at the error of its gradient, with
+        ``Status.APPROXIMATION_FLOOR``.
     callback : callable, optional
         Called with the intermediate result after every step; raising StopIteration ends the run.
     rng : None, int or generator

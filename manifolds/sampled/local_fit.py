@@ -344,6 +344,8 @@ def _regression(near: _Neighbourhood, position: Array, frame: Array, foot: Array
             stacklevel=2,
         )
     coefficients = operator @ centred
+    # Where the graph leaves the samples, as at an edge, its point is one that no fit around it would confirm.
+    _require_count(near.weights(position + coefficients[:, 0]), len(factors), near)
     residual = inside[..., None] * (centred - monomials @ coefficients)
     rows = xp.linalg.vector_norm(operator[:, 1 : dim + 1], axis=(-2, -1))
     error = 2 * rows * xp.linalg.vector_norm(residual, axis=(-2, -1)) / scale

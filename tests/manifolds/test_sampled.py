@@ -55,6 +55,17 @@ def test_orders_of_convergence_on_the_torus(degree):
     assert np.all(slopes > np.array([degree + 1, degree, degree + 1, degree]) - 0.3), slopes
 
 
+def test_orders_of_convergence_on_stiefel_samples():
+    # Frames of two vectors in R^3 are points of R^6 with X^T X = I, a manifold of dimension 3.
+    errors, counts = [], np.array([3000, 24000])
+    for count in counts:
+        frames = special_ortho_group.rvs(3, size=count, random_state=0)[:, :, :2]
+        found = SampledManifold(frames.reshape(count, 6), 3).fit(frames[:200].reshape(-1, 6))
+        landed = found.point.reshape(-1, 3, 2)
+        errors.append(rms(landed.mT @ landed - np.eye(2)))
+    assert np.log(errors[0] / errors[1]) / np.log(counts[1] / counts[0]) * 3 > 3 - 0.3
+
+
 @pytest.mark.filterwarnings("ignore::manifolds.SampledWarning")  # with degree 1 one of the points lies at a gap
 @pytest.mark.parametrize("degree", [1, 2, 3])
 def test_gradient_error_bounds_the_error(degree):

@@ -103,6 +103,14 @@ def test_a_trial_in_a_hole_is_rejected():
     assert 0.7 < result.x[2] < 0.9
 
 
+def test_start_may_be_an_index_of_numpy_or_torch():
+    points = sphere(1000)
+    for chosen in (np.argmax(points[:, 1]), torch.from_numpy(points)[:, 1].argmax()):
+        found = minimize_on_samples(points, points[:, 0], 2, chosen, method="gradient-descent")
+        assert np.abs(found.path[0] - points[int(chosen)]).max() < 1e-2
+        assert np.linalg.norm(found.x + np.array([1, 0, 0])) < 2e-3
+
+
 def test_interrupt_returns_the_best_point():
     points = sphere(3000)
     manifold = SampledManifold(points, 2)
