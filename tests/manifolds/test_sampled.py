@@ -294,6 +294,24 @@ def test_extrapolation_is_an_error_with_counts():
         half.nearest_point(np.array([0.9982, 0.0, -0.06]))
 
 
+@pytest.mark.filterwarnings("ignore::manifolds.SampledWarning")
+def test_points_beyond_a_sharp_edge_are_refused():
+    # The polynomial through both walls of an edge may overshoot it by several support radii.
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (1500, 2))
+    points = np.concatenate([x, -3 * np.abs(x[:, :1])], axis=1)
+    manifold, refused = SampledManifold(points, 2, 3), 0
+    for query in rng.uniform([-0.15, -0.8, -0.3], [0.15, 0.8, 0.15], (150, 3)):
+        try:
+            landed = manifold.nearest_point(query)
+        except TooFewSamplesError:
+            refused += 1
+        else:
+            gaps = np.linalg.norm(points - landed, axis=-1) / manifold.radii
+            assert np.sum(gaps < 1) >= len(manifold.factors)
+    assert 0 < refused < 100
+
+
 @pytest.mark.parametrize("dim", [1, 3])
 def test_wrong_dimension_is_a_warning_with_counts(dim):
     points = np.concatenate([torus(3000), np.sin(3 * torus(3000))], axis=1)
