@@ -13,10 +13,9 @@ from typing import Any
 from manifolds.linalg import Array, machine_epsilon, namespace
 from manifolds.retractions import RankDeficientError
 from manifolds.sampled.monomials import second_derivatives, vandermonde
+from manifolds.sampled.neighbourhood import SLACK, Neighbourhood, neighbourhood
 from manifolds.sampled.neighbours import Neighbours
 
-_SLACK = 1.3
-"""Candidates are sought this much beyond their supports, so that the frame may move without a new search."""
 _CLOSE = 0.3
 """Frames start at the point itself if it is so close to a sample, in support radii, else at the sample."""
 _FEW_COORDINATES = 8
@@ -27,7 +26,6 @@ _BLOCK_ENTRIES = 1 << 22
 """Coordinates of candidates in one block of points."""
 _MAX_SWEEPS = 200
 _FULL_STEPS = 20
-_MAX_SEARCHES = 50
 _MAX_LEBESGUE, _HIGH_LEBESGUE = 50.0, 10.0
 _HIGH_OFFSET = 0.5
 _MAX_CONDITION = {True: 1e8, False: 1e4}
@@ -124,50 +122,6 @@ class LocalFit:
         return second / self.scale[:, None, None] ** 2
 
 
-@dataclass(frozen=True)
-class _Neighbourhood:
-    """Samples around ``b`` centres in coordinates of their span; in these, everything is small."""
-
-    center: Array
-    span: Array | None  # (b, D, k) orthonormal, or None where the ambient coordinates are few already
-    samples: Array  # (b, K, k), about the centre
-    target: Array  # (b, k): the point to project
-    indices: Array
-    radii: Array  # (b, K)
-    reciprocal: Array  # (b, K): 1 / radii^2
-    padding: Array  # (b, K): 0, and 1 where there is no sample
-
-    def ambient(self, vectors: Array) -> Array:
-        """Ambient vectors (..., D) of coordinates (b, c, k)."""
-        return vectors if self.span is None else vectors @ self.span.mT
-
-    def squared(self, foot: Array) -> Array:
-        """|r_i - q|^2 / s_i^2 (b, K) for feet (b, k); at least 1 where there is no sample."""
-        away = self.samples - foot[:, None, :]
-        return namespace(foot).sum(away * away, axis=-1) * self.reciprocal + self.padding
-
-    def weights(self, foot: Array) -> Array:
-        """exp(1 - 1 / (1 - u^2)) with u = |r_i - q| / s_i: smooth, and zero from u = 1 on."""
-        xp = namespace(foot)
-        gap = 1 - self.squared(foot)
-        # Numbers underflow to zero long before the bound that keeps the quotient finite.
-        return xp.exp(1 - 1 / xp.where(gap > 1e-3, gap, 1e-3))
-
-
-def _neighbourhood(points: Array, neighbours: Neighbours, center: Array, target: Array) -> _Neighbourhood:
-    xp = namespace(points)
-    indices, mask = neighbours.supporting(center, _SLACK)
-    here = xp.asarray(mask, dtype=points.dtype)
-    samples = (points[indices] - center[:, None, :]) * here[..., None]
-    goal, span = target - center, None
-    if points.shape[-1] > 2 * (indices.shape[-1] + 1):
-        # The samples and the target span few dimensions; an orthonormal basis of them loses nothing.
-        span, triangle = xp.linalg.qr(xp.concat([samples, goal[:, None, :]], axis=1).mT)
-        samples, goal = triangle.mT[:, :-1], triangle.mT[:, -1]
-    radii = neighbours.radii[indices]
-    return _Neighbourhood(center, span, samples, goal, indices, radii, 1 / radii**2, 1 - here)
-
-
 def fit(points: Array, neighbours: Neighbours, targets: Array, factors: list[tuple[int, ...]], dim: int) -> LocalFit:
     """Fit the manifold around targets (b, D): frames by the fixed point of weighted PCA, then the regression.
 
@@ -184,32 +138,44 @@ def fit(points: Array, neighbours: Neighbours, targets: Array, factors: list[tup
 
 def _fit_block(points: Array, neighbours: Neighbours, targets: Array, factors: Any, dim: int) -> LocalFit:
     xp = namespace(points)
-    near = _neighbourhood(points, neighbours, targets, targets)
+    near = neighbourhood(points, neighbours, targets, targets)
     squared = near.squared(xp.zeros_like(near.target))
     _require_near(xp.min(squared, axis=-1) >= 1, targets, neighbours)
     closest = xp.argmin(squared, axis=-1)[:, None]
-    start = points[xp.take_along_axis(near.indices, closest, axis=-1)[:, 0]]
-    foot = targets
-    off = xp.take_along_axis(squared, closest, axis=-1) > _CLOSE**2
-    if bool(xp.any(off)):
-        foot = xp.where(off, start, targets)
-        near = _neighbourhood(points, neighbours, foot, targets)
-    tolerance, sweeps = 1000 * machine_epsilon(points), 0
-    for _ in range(_MAX_SEARCHES):
-        position, frame, used, settled = _frame(near, dim, len(factors), tolerance, _MAX_SWEEPS - sweeps)
-        sweeps += used
-        foot = foot + near.ambient(position[:, None, :])[:, 0]
-        if settled:
-            return _regression(near, position, frame, foot, factors)
-        if sweeps >= _MAX_SWEEPS:
-            break
-        near = _neighbourhood(points, neighbours, foot, targets)
-    distance = neighbours.nearest(targets, 1)[0]
-    raise TooFewSamplesError(
-        f"the frames of {targets.shape[0]} points did not settle in {_MAX_SWEEPS} sweeps: a point lies too far off the "
-        f"manifold for its curvature, or the dimension is not {dim} (nearest samples at up to "
-        f"{float(xp.max(distance)):.3g}, support radius {float(xp.min(near.radii)):.3g})"
-    )
+    off = xp.take_along_axis(squared, closest, axis=-1)[:, 0] > _CLOSE**2
+    if not bool(xp.any(off)):
+        return _settle(points, neighbours, near, targets, factors, dim, _MAX_SWEEPS)
+    samples = points[xp.take_along_axis(near.indices, closest, axis=-1)[:, 0]]
+    apart = neighbourhood(points, neighbours, samples[off], targets[off])
+    found = _settle(points, neighbours, apart, targets[off], factors, dim, _MAX_SWEEPS)
+    if bool(xp.all(off)):
+        return found
+    rest = _settle(points, neighbours, near.rows(~off), targets[~off], factors, dim, _MAX_SWEEPS)
+    return _merged(rest, found, off)
+
+
+def _settle(
+    points: Array, neighbours: Neighbours, near: Neighbourhood, targets: Array, factors: Any, dim: int, sweeps: int
+) -> LocalFit:
+    """Fit around targets (b, D) from neighbourhoods; points whose feet leave these seek new ones."""
+    xp = namespace(points)
+    position, frame, used, left = _frame(near, dim, len(factors), 1000 * machine_epsilon(points), sweeps)
+    foot = near.center + near.ambient(position[:, None, :])[:, 0]
+    if not bool(xp.any(left)):
+        return _regression(near, position, frame, foot, factors)
+    if used >= sweeps:
+        distance = neighbours.nearest(targets[left], 1)[0]
+        raise TooFewSamplesError(
+            f"the frames of {distance.shape[0]} points did not settle in {_MAX_SWEEPS} sweeps: a point lies too far "
+            f"off the manifold for its curvature, or the dimension is not {dim} (nearest samples at up to "
+            f"{float(xp.max(distance)):.3g}, support radius {float(xp.min(near.radii)):.3g})"
+        )
+    again = neighbourhood(points, neighbours, foot[left], targets[left])
+    found = _settle(points, neighbours, again, targets[left], factors, dim, sweeps - used)
+    if bool(xp.all(left)):
+        return found
+    rest = _regression(near.rows(~left), position[~left], frame[~left], foot[~left], factors)
+    return _merged(rest, found, left)
 
 
 def _require_near(far: Array, targets: Array, neighbours: Neighbours) -> None:
@@ -227,15 +193,22 @@ def _require_near(far: Array, targets: Array, neighbours: Neighbours) -> None:
     )
 
 
-def _joined(fits: list[LocalFit]) -> LocalFit:
-    """One fit of all points; neighbourhoods are padded to the largest."""
+def _merged(rest: LocalFit, found: LocalFit, chosen: Array) -> LocalFit:
+    """One fit of all points, of which those of a mask (b,) were found apart."""
+    xp = namespace(rest.point)
+    order = xp.concat([xp.nonzero(~chosen)[0], xp.nonzero(chosen)[0]])
+    return _joined([rest, found], xp.argsort(order))
+
+
+def _joined(fits: list[LocalFit], order: Any = slice(None)) -> LocalFit:
+    """One fit of all points in some order; neighbourhoods are padded to the largest."""
     xp = namespace(fits[0].point)
     width = max(found.indices.shape[-1] for found in fits)
     axes = {"indices": 1, "operator": 2, "inside": 1, "monomials": 1}
 
     def whole(name: str) -> Any:
         parts = [getattr(found, name) for found in fits]
-        return xp.concat([_padded(part, axes[name], width) if name in axes else part for part in parts])
+        return xp.concat([_padded(part, axes[name], width) if name in axes else part for part in parts])[order]
 
     names = [field.name for field in fields(LocalFit) if field.name != "factors"]
     return LocalFit(**{name: whole(name) for name in names}, factors=fits[0].factors)
@@ -249,24 +222,26 @@ def _padded(array: Array, axis: int, width: int) -> Array:
 
 def refit(points: Array, neighbours: Neighbours, foot: Array, frame: Array, factors: list[tuple[int, ...]]) -> LocalFit:
     """Regression over given feet (b, D) and frames (b, D, d)."""
-    near = _neighbourhood(points, neighbours, foot, foot)
+    near = neighbourhood(points, neighbours, foot, foot)
     xp = namespace(points)
     local = frame if near.span is None else near.span.mT @ frame
     return _regression(near, xp.zeros_like(near.target), local, foot, factors)
 
 
 def _frame(
-    near: _Neighbourhood, dim: int, needed: int, tolerance: float, sweeps: int
-) -> tuple[Array, Array, int, bool]:
+    near: Neighbourhood, dim: int, needed: int, tolerance: float, sweeps: int
+) -> tuple[Array, Array, int, Array]:
     """Foot q and frame U with r - q orthogonal to U, U the leading directions of the weighted samples about their mean.
 
-    Ends settled, or early where a foot has left the region for which its samples were sought.
+    Also the number of sweeps, and a mask (b,) of the points that have not settled: their feet have left the region for
+    which samples were sought, or sweeps were too few.
     """
     xp = namespace(near.samples)
     foot, frame = xp.zeros_like(near.target), None
-    squared_reach = (_SLACK - 1) ** 2 * xp.min(near.radii, axis=-1) ** 2
+    squared_reach = (SLACK - 1) ** 2 * xp.min(near.radii, axis=-1) ** 2
     squared_tolerance = tolerance**2 * xp.max(near.radii, axis=-1) ** 2
     few = near.target.shape[-1] <= _FEW_COORDINATES
+    left, away = squared_reach < 0, foot
     for sweep in range(1, sweeps + 1):
         weights = near.weights(foot)
         if frame is None:
@@ -283,18 +258,20 @@ def _frame(
             turned = float(xp.max(xp.abs(new - frame @ (frame.mT @ new))))
         frame = new
         target = mean + (((near.target - mean)[:, None, :] @ new) @ new.mT)[:, 0]
-        move = target - foot
-        still = bool(xp.all(xp.sum(move * move, axis=-1) <= squared_tolerance))
         # Few samples far below a point can make it swing between two frames; halved steps settle.
-        foot = target if sweep <= _FULL_STEPS else foot + 0.5 * move
-        if still and turned <= 10 * tolerance:
-            return foot, frame, sweep, True
-        if bool(xp.any(xp.sum(foot * foot, axis=-1) > squared_reach)):
-            return foot, frame, sweep, False
-    return foot, frame, sweeps, False
+        move = (1.0 if sweep <= _FULL_STEPS else 0.5) * (target - foot)
+        moving = (xp.sum(move * move, axis=-1) > squared_tolerance) & ~left
+        moved = foot + move
+        leaving = (xp.sum(moved * moved, axis=-1) > squared_reach) & ~left
+        away, left = xp.where(leaving[:, None], moved, away), left | leaving
+        foot = xp.where(left[:, None], foot, moved)
+        settled = not bool(xp.any(moving)) and turned <= 10 * tolerance
+        if settled or bool(xp.all(left)):
+            return xp.where(left[:, None], away, foot), frame, sweep, left
+    return xp.where(left[:, None], away, foot), frame, sweeps, left | moving
 
 
-def _require_count(weights: Array, needed: int, near: _Neighbourhood) -> None:
+def _require_count(weights: Array, needed: int, near: Neighbourhood) -> None:
     xp = namespace(weights)
     counts = xp.sum(xp.asarray(weights > 0, dtype=weights.dtype), axis=-1)
     few = counts < needed
@@ -311,7 +288,7 @@ def _which(flags: Array) -> str:
     return "the point lies" if size == 1 else f"{count} of {size} points lie"
 
 
-def _regression(near: _Neighbourhood, position: Array, frame: Array, foot: Array, factors: Any) -> LocalFit:
+def _regression(near: Neighbourhood, position: Array, frame: Array, foot: Array, factors: Any) -> LocalFit:
     xp, dim = namespace(foot), frame.shape[-1]
     weights = near.weights(position)
     _require_count(weights, len(factors), near)
@@ -370,7 +347,7 @@ def _regression(near: _Neighbourhood, position: Array, frame: Array, foot: Array
     )
 
 
-def _badly_placed(bad: Array, inside: Array, measure: Array, name: str, near: _Neighbourhood, factors: Any) -> str:
+def _badly_placed(bad: Array, inside: Array, measure: Array, name: str, near: Neighbourhood, factors: Any) -> str:
     xp = namespace(measure)
     worst = int(xp.argmax(xp.where(bad, measure, xp.zeros_like(measure))))
     return (
