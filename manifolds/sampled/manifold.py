@@ -293,7 +293,7 @@ class ProjectedLine(RetractionCurve):
         """Projection of v - normal correction: the tangent vector w at y = P(x + t v) with y' = w.
 
         y moves so that the residual x + t v - y stays orthogonal to the frame U: U^T (v - y') = 0 with y' in the range
-        of Q, up to the turning of the frame, which is of the order of the fit's error times the offset.
+        of Q, up to the turning of the frame: a relative error of |x + t v - y| times the curvature, O(t^2).
         """
         return velocity_at(self.land(t), self._tangent_vector)
 

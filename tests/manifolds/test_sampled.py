@@ -138,6 +138,8 @@ def test_edge_warns_then_refuses():
     assert abs(np.linalg.norm(inner) - 1) < 1e-3
     with pytest.raises(TooFewSamplesError, match=r"only \d+ samples within their support radius .*, 6 needed"):
         manifold.nearest_point(np.array([0.8, 0.0, 0.6]))
+    with pytest.raises(TooFewSamplesError, match=r"Lebesgue constant .*, with 8 samples within .* would extrapolate"):
+        manifold.nearest_point(np.array([np.sqrt(1 - 0.56**2), 0.0, 0.56]))
 
 
 @pytest.mark.filterwarnings("ignore::manifolds.SampledWarning")

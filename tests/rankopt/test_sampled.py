@@ -7,7 +7,7 @@ from scipy.stats import special_ortho_group
 
 from manifolds import SampledFunction, SampledManifold, SampledWarning, Sphere
 from problems import minimize_on_samples
-from rankopt import ApproximationFloor, Status, minimize
+from rankopt import ApproximationFloor, SampledProblem, Status, minimize
 from tests.manifolds.surfaces import sphere
 
 A = np.array([1.0, 2.0, 4.0])
@@ -68,6 +68,16 @@ def test_start_may_be_an_index_of_numpy():
     found = minimize_on_samples(points, points[:, 0], 2, np.argmax(points[:, 1]), method="gradient-descent")
     assert np.abs(found.path[0] - points[np.argmax(points[:, 1])]).max() < 1e-2
     assert np.linalg.norm(found.x + np.array([1, 0, 0])) < 2e-3
+
+
+def test_slope_is_the_derivative_along_the_curve():
+    points = sphere(20000)
+    manifold = SampledManifold(points, 2, 3)
+    state = SampledProblem(SampledFunction(manifold, points**2 @ A)).start(manifold.random_point(rng=0))
+    curve = state.along(manifold.random_tangent_vector(state.point, rng=1))
+    for t in (0.0, 0.05, 0.1):  # the turning of the frame is left out, a part of t^2 / 2 on the unit sphere
+        difference = (curve.value(t + 1e-4) - curve.value(t - 1e-4)) / 2e-4
+        assert curve.slope(t) == pytest.approx(difference, rel=1e-3 + t**2 / 2)
 
 
 def test_line_search_stays_on_the_data():
