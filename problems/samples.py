@@ -84,7 +84,7 @@ def minimize_on_samples(
     >>> import numpy as np
     >>> angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
     >>> points = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    >>> found = minimize_on_samples(points, (points[:, 0] - 2) ** 2 + points[:, 1], dim=1)
+    >>> found = minimize_on_samples(points, points[:, 1] - 4 * points[:, 0], dim=1)
     >>> bool(np.linalg.norm(found.x - np.array([4, -1]) / 17**0.5) < 1e-3)
     True
     """

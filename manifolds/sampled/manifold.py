@@ -41,7 +41,7 @@ class SampledManifold(ArrayManifold):
     points : array of shape (N, D)
         Samples, numpy or torch, float32 or float64.
     dim : int, optional
-        Dimension d of the manifold; estimated when left out.
+        Dimension d of the manifold; estimated when left out, from samples that are random rather than on a grid.
     degree : int
         Degree of the polynomials, at least 1; derivatives of second order need 2. 3 pays where samples are many.
     support : float, optional
@@ -70,7 +70,7 @@ class SampledManifold(ArrayManifold):
     Examples
     --------
     >>> import numpy as np
-    >>> angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    >>> angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 1000)
     >>> circle = SampledManifold(np.stack([np.cos(angle), np.sin(angle)], axis=-1))
     >>> circle.dim
     1
