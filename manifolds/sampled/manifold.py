@@ -43,7 +43,7 @@ class SampledManifold(ArrayManifold):
     points : array of shape (N, D)
         Samples, numpy or torch, float32 or float64.
     dim : int, optional
-        Dimension d of the manifold; estimated when left out.
+        Dimension d of the manifold; estimated when left out, from samples that are random rather than on a grid.
     degree : int
         Degree of the polynomials, at least 1; derivatives of second order need 2. 3 pays where samples are many.
     support : float, optional
@@ -77,8 +77,10 @@ class SampledManifold(ArrayManifold):
     Examples
     --------
     >>> import numpy as np
-    >>> angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
-    >>> circle = SampledManifold(np.stack([np.cos(angle), np.sin(angle)], axis=-1), dim=1)
+    >>> angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 1000)
+    >>> circle = SampledManifold(np.stack([np.cos(angle), np.sin(angle)], axis=-1))
+    >>> circle.dim
+    1
     >>> near = circle.nearest_point(np.array([0.0, 1.01]))
     >>> bool(abs(near[1] - 1) < 1e-4)
     True
@@ -306,7 +308,7 @@ class ProjectedLine(RetractionCurve):
         """Projection of v - normal correction: the tangent vector w at y = P(x + t v) with y' = w.
 
         y moves so that the residual x + t v - y stays orthogonal to the frame U: U^T (v - y') = 0 with y' in the range
-        of Q, up to the turning of the frame, which is of the order of the fit's error times the offset.
+        of Q, up to the turning of the frame: a relative error of |x + t v - y| times the curvature, O(t^2).
         """
         return velocity_at(self.land(t), self._tangent_vector)
 

@@ -9,7 +9,7 @@ from scipy.stats import special_ortho_group
 
 from manifolds import SampledFunction, SampledManifold, SampledWarning, Sphere
 from problems import minimize_on_samples
-from rankopt import ApproximationFloor, Status, minimize, minimize_batch
+from rankopt import ApproximationFloor, SampledProblem, Status, minimize, minimize_batch
 from tests.manifolds.surfaces import sphere
 
 A = np.array([1.0, 2.0, 4.0])
@@ -88,6 +88,16 @@ def test_many_starts_at_once():
     start = manifold.random_point(0, batch=(6,))
     result = minimize_batch(lambda x: function.fitted(x)[:2], manifold, start, gradient=True)
     assert max(error(x) for x in result.x) < 2e-4
+
+
+def test_slope_is_the_derivative_along_the_curve():
+    points = sphere(20000)
+    manifold = SampledManifold(points, 2, 3)
+    state = SampledProblem(SampledFunction(manifold, points**2 @ A)).start(manifold.random_point(rng=0))
+    curve = state.along(manifold.random_tangent_vector(state.point, rng=1))
+    for t in (0.0, 0.05, 0.1):  # the turning of the frame is left out, a part of t^2 / 2 on the unit sphere
+        difference = (curve.value(t + 1e-4) - curve.value(t - 1e-4)) / 2e-4
+        assert curve.slope(t) == pytest.approx(difference, rel=1e-3 + t**2 / 2)
 
 
 def test_a_trial_in_a_hole_is_rejected():
