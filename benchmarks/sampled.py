@@ -69,8 +69,10 @@ def spent(run):
 
 
 def projections(count, size, dim, degree):
-    points, queries = surface(count, size, dim, 0), 1.01 * surface(500, size, dim, 1)
+    points = surface(count, size, dim, 0)
     manifold, built = spent(lambda: SampledManifold(points, dim, degree))
+    # Off the manifold by a tenth of the radius that a fit sees.
+    queries = (1 + 0.05 * manifold.typical_dist) * surface(500, size, dim, 1)
     _, single = spent(lambda: [manifold.nearest_point(query) for query in queries[:100]])
     _, batched = spent(lambda: manifold.nearest_point(queries))
     function = SampledFunction(manifold, (points @ embedding(size, dim)) ** 2 @ np.linspace(1, 4, dim + 1))
