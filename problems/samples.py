@@ -7,7 +7,6 @@ from operator import index
 from typing import Any
 
 from scipy.optimize import OptimizeResult
-from threadpoolctl import threadpool_limits
 
 from manifolds import SampledFunction, SampledManifold
 from manifolds.linalg import Array, namespace
@@ -88,14 +87,12 @@ def minimize_on_samples(
     >>> bool(np.linalg.norm(found.x - np.array([4, -1]) / 17**0.5) < 1e-3)
     True
     """
-    # Threads cost more than they give on the tiny matrices of the fits.
-    with threadpool_limits(limits=1, user_api="blas"):
-        manifold = SampledManifold(points, dim, degree, noise=noise)
-        function = SampledFunction(manifold, values)
-        x0 = manifold.nearest_point(_start(start, points, values))
-        path = [x0]
-        result = minimize(function, manifold, x0, method, callback=lambda step: path.append(step.x))
-        _, nearest = manifold.neighbours.nearest(result.x[None, :], 1)
+    manifold = SampledManifold(points, dim, degree, noise=noise)
+    function = SampledFunction(manifold, values)
+    x0 = manifold.nearest_point(_start(start, points, values))
+    path = [x0]
+    result = minimize(function, manifold, x0, method, callback=lambda step: path.append(step.x))
+    _, nearest = manifold.neighbours.nearest(result.x[None, :], 1)
     return SampledMinimum(
         x=result.x,
         fun=result.fun,

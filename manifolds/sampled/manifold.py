@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import comb
 from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from manifolds.gram import require_nonnegative
 from manifolds.linalg import (
@@ -170,6 +172,14 @@ class SampledManifold(ArrayManifold):
     def own_array(self) -> Array:
         return self.points
 
+    @cached_property
+    def _blas(self) -> Any:
+        """Control of the threads of the BLAS: the matrices of fits are so small that threads cost ten times more."""
+        return ThreadpoolController().select(user_api="blas")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_blas"}
+
     def fit(self, point: Array) -> LocalFit:
         """Fit around a point or a batch of points (..., D), which are flattened to (b, D)."""
         self.require_shape(point, "point")
@@ -177,7 +187,8 @@ class SampledManifold(ArrayManifold):
         require_finite(point, "point")
         if 0 in point.shape:
             raise ValueError(f"point has shape {tuple(point.shape)}, which holds no point")
-        return fit(self.points, self.neighbours, point.reshape(-1, self.shape[0]), self.factors, self.dim)
+        with self._blas.limit(limits=1):
+            return fit(self.points, self.neighbours, point.reshape(-1, self.shape[0]), self.factors, self.dim)
 
     def at(self, point: Array) -> SampledGeometry:
         return SampledGeometry(self, point, self.fit(point))

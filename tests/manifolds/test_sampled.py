@@ -1,9 +1,12 @@
 """Sampled manifolds against spheres, tori and rotations in closed form."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import special_ortho_group
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from manifolds import SampledFunction, SampledManifold, SampledWarning, TooFewSamplesError, estimate_dimension
 from manifolds.sampled.neighbours import Neighbours
@@ -121,6 +124,22 @@ def test_blocks_of_points_are_fitted_as_one(monkeypatch):
     monkeypatch.setattr("manifolds.sampled.neighbours._BLOCK_ENTRIES", 5000)
     for one, other in zip(function.fitted(queries), whole, strict=True):
         assert np.abs(one - other).max() < 1e-12
+
+
+def test_a_manifold_can_be_pickled():
+    manifold = SampledManifold(torus(2000), 2)
+    point = manifold.nearest_point(torus(5, seed=1))
+    assert np.array_equal(pickle.loads(pickle.dumps(manifold)).nearest_point(torus(5, seed=1)), point)
+
+
+def test_fits_use_one_thread_of_the_blas(monkeypatch):
+    def threads(*_):
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        monkeypatch.setattr("manifolds.sampled.manifold.fit", threads)
+        assert SampledManifold(torus(500), 2).fit(torus(1)) == {1}
+        assert threads() == {2}
 
 
 @pytest.mark.parametrize("size", [3, 25])
