@@ -48,7 +48,8 @@ class FrameCurve(RetractionCurve):
             normalizer = self._retraction.normalizer(y.mT @ by)
             x = y @ normalizer
         w = self._v @ normalizer
-        half = normalizer.mT @ (by.mT @ w)
+        # (B X)^T W, where B X = B Y T is X itself or would be one more tall product.
+        half = x.mT @ w if self._product is None else normalizer.mT @ (by.mT @ w)
         return w - x @ self._retraction.normalizer_rate(normalizer, half + half.mT)
 
     def _line(self, t: Any) -> tuple[Array, Array]:

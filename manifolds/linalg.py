@@ -130,7 +130,7 @@ _EPSILONS = {dtype: float(np.finfo(dtype).eps) for dtype in map(np.dtype, ("floa
 
 def expand(coefficient: Any, ndim: int) -> Any:
     """Append ``ndim`` axes to a batch of coefficients, so that it multiplies a batch of arrays; numbers pass."""
-    if ndim == 0 or not getattr(coefficient, "ndim", 0):
+    if type(coefficient) is float or ndim == 0 or not getattr(coefficient, "ndim", 0):
         return coefficient
     return coefficient[(...,) + (None,) * ndim]
 
@@ -142,11 +142,9 @@ def combination(a: Any, u: Array, b: Any, v: Array, ndim: int = 2) -> Array:
     """
     if type(b) is float and b == 0.0:
         return expand(a, ndim) * u
-    return _multiple(a, u, ndim) + _multiple(b, v, ndim)
-
-
-def _multiple(a: Any, u: Array, ndim: int) -> Array:
-    return u if type(a) is float and a == 1.0 else expand(a, ndim) * u
+    first = u if type(a) is float and a == 1.0 else expand(a, ndim) * u
+    second = v if type(b) is float and b == 1.0 else expand(b, ndim) * v
+    return first + second
 
 
 def inner_product(a: Array, b: Array, ndim: int = 2) -> Array:
@@ -230,7 +228,7 @@ def cholesky(gram: Array) -> Array | None:
     xp = namespace(gram)
     try:
         lower = xp.linalg.cholesky(gram)
-    except np.linalg.LinAlgError:
+    except ValueError:  # numpy's LinAlgError is one; the standard names none
         return None
     return lower.mT if bool(xp.all(xp.isfinite(lower))) else None
 

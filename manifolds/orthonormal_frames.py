@@ -98,7 +98,10 @@ class FrameGeometry(LocalGeometry):
         return self.point
 
     def gradient_pairing_from(self, origin: LocalGeometry, gradient_covector: Array, tangent_vector: Array) -> Array:
-        """Without the transport: an orthogonal projection takes off only what the gradient's covector does not see."""
+        """Without the transport: an orthogonal projection takes off only what the gradient's covector does not see.
+
+        A geometry with a transport of its own takes back that of LocalGeometry.
+        """
         return self.pairing(gradient_covector, tangent_vector)
 
     def retraction_curve(self, tangent_vector: Array) -> RetractionCurve:
