@@ -24,6 +24,13 @@ def test_projection_is_idempotent(degree):
     assert np.abs(manifold.nearest_point(point) - point).max() < 1e-12
 
 
+def test_projection_is_idempotent_in_many_coordinates():
+    points = special_ortho_group.rvs(3, size=3000, random_state=0).reshape(-1, 9)
+    manifold = SampledManifold(points, 3)
+    point = manifold.nearest_point(points[:50] + 0.02 * np.random.default_rng(0).standard_normal((50, 9)))
+    assert np.abs(manifold.nearest_point(point) - point).max() < 1e-12
+
+
 @pytest.mark.parametrize("degree", [1, 2, 3])
 def test_affine_cost_is_exact(degree):
     points = torus(3000)

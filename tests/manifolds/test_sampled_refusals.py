@@ -33,6 +33,10 @@ def test_extrapolation_is_an_error_with_counts():
     half = SampledManifold(points[points[:, 2] > 0], 2)
     with pytest.warns(SampledWarning, match=r"Lebesgue constant up to 12.2, .* 0.214 away, at least 12 samples"):
         half.nearest_point(np.array([1.0, 0.0, 0.0]))
+    with pytest.warns(
+        SampledWarning, match=r"Lebesgue constant up to 5.02, their centre up to 0.6 of the support radius"
+    ):
+        SampledManifold(points[points[:, 2] > 0], 2, 1).nearest_point(np.array([0.9998, 0.0, -0.02]))
     with pytest.raises(TooFewSamplesError, match=r"Lebesgue constant 94.5, with 8 samples .* for 6 coefficients"):
         half.nearest_point(np.array([0.9982, 0.0, -0.06]))
 
