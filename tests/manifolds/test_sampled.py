@@ -257,6 +257,38 @@ def test_hessians_on_the_sphere():
     assert np.linalg.norm(function.manifold.at(x).riemannian_hessian(2 * a @ x, 2 * a @ v, v) - exact) < 2e-2
 
 
+def test_hessians_agree_on_linear_costs():
+    # These the fit reproduces, so that both ways to a Hessian see the same curvature of the graph, tilted or not.
+    points, a = torus(1000), np.array([0.3, -1.0, 2.0])
+    manifold = SampledManifold(points, 2)
+    function = SampledFunction(manifold, points @ a)
+    for x in manifold.nearest_point(torus(5, seed=1)):
+        v = manifold.random_tangent_vector(x, rng=0)
+        from_gradient = manifold.at(x).riemannian_hessian(a, 0 * a, v)
+        assert np.abs(function.at(x).hessian_product(v) - from_gradient).max() < 1e-10
+
+
+def test_an_exact_cost_replaces_the_fitted_one():
+    points = torus(1000)
+    function = SampledFunction(SampledManifold(points, 2), cost(points), cost=lambda x: cost(x[None, :])[0])
+    x = function.manifold.nearest_point(points[3])
+    assert function.at(x).value == cost(x[None, :])[0]
+
+
+def test_error_of_an_exact_gradient_is_that_of_its_projection():
+    manifold = SampledManifold(torus(4000), 2)
+    function = SampledFunction(
+        manifold, cost=lambda x: cost(x[None, :])[0], gradient=lambda x: cost_gradient(x[None, :])[0]
+    )
+    ratios = []
+    for x in manifold.nearest_point(torus(100, seed=1)):
+        _, normal = torus_distance_and_normal(x[None, :])
+        gradient, evaluation = cost_gradient(x[None, :])[0], function.at(x)
+        error = np.linalg.norm(evaluation.gradient - gradient + normal[0] * (normal[0] @ gradient))
+        ratios.append(error / evaluation.gradient_error)
+    assert np.quantile(ratios, 0.99) < 4
+
+
 def test_dimension_is_estimated():
     assert SampledManifold(torus(2000)).dim == 2
     assert estimate_dimension(special_ortho_group.rvs(3, size=5000, random_state=0).reshape(-1, 9)) == 3
