@@ -72,7 +72,7 @@ def doubt_of_dimension(neighbours: Neighbours, dim: int) -> str | None:
     """What both estimates hold against a dimension, or None; it is silent where they are not clear."""
     spectrum, radius = _local_spectrum(neighbours)
     found, count = _gap(spectrum), neighbours.points.shape[0]
-    if count < _FEWEST or found is None or found in (dim, len(spectrum) - 1):
+    if count < _FEWEST or found in (None, dim):
         return None
     if not abs(_two_nn(neighbours) - found) <= 0.5:
         return None

@@ -69,7 +69,7 @@ class SampledManifold(ArrayManifold):
     Warns
     -----
     SampledWarning
-        If the samples plainly spread in another number of directions than ``dim``.
+        If the samples plainly spread in another number of directions than ``dim`` and are said to have no noise.
 
     References
     ----------
@@ -119,7 +119,7 @@ class SampledManifold(ArrayManifold):
         self.radii = self._support_radii(support, noise)
         self.neighbours.set_radii(self.radii)
         self._typical_radius = float(np.median(to_numpy(self.radii)))
-        doubt = None if dim is None else doubt_of_dimension(self.neighbours, self._dim)
+        doubt = None if dim is None or noise > 0 else doubt_of_dimension(self.neighbours, self._dim)
         if doubt is not None:
             warnings.warn(doubt, SampledWarning, stacklevel=2)
 

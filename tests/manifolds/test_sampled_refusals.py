@@ -67,6 +67,13 @@ def test_wrong_dimension_is_a_warning_with_counts(dim):
         SampledManifold(points, dim)
 
 
+def test_samples_that_fill_space_are_a_warning_unless_they_are_noisy():
+    points = np.random.default_rng(0).uniform(size=(3000, 3))
+    with pytest.warns(SampledWarning, match="dim is 2, but the 31 nearest of 3000 samples, .* spread in 3 directions"):
+        SampledManifold(points, 2)
+    SampledManifold(points, 2, noise=0.05)
+
+
 def test_too_far_off_for_the_curvature_is_an_error():
     with pytest.raises(TooFewSamplesError, match="did not settle in 200 sweeps: a point lies too far off"):
         SampledManifold(torus(60), 2).nearest_point(0.8 * torus(30, 3))
