@@ -9,7 +9,7 @@ from scipy.stats import special_ortho_group
 
 from manifolds import SampledFunction, SampledManifold, SampledWarning, Sphere
 from problems import minimize_on_samples
-from rankopt import ApproximationFloor, SampledProblem, Status, minimize, minimize_batch
+from rankopt import ApproximationFloor, MaxIterations, SampledProblem, Status, minimize, minimize_batch
 from tests.manifolds.surfaces import sphere
 
 A = np.array([1.0, 2.0, 4.0])
@@ -119,6 +119,17 @@ def test_start_may_be_an_index_of_numpy_or_torch():
         found = minimize_on_samples(points, points[:, 0], 2, chosen, method="gradient-descent")
         assert np.abs(found.path[0] - points[int(chosen)]).max() < 1e-2
         assert np.linalg.norm(found.x + np.array([1, 0, 0])) < 2e-3
+
+
+@pytest.mark.parametrize("method", ["conjugate-gradient", "lbfgs"])
+def test_line_search_without_a_step_ends_at_the_floor(method):
+    points = sphere(3000)
+    manifold = SampledManifold(points, 2)
+    function = SampledFunction(manifold, points**2 @ A)
+    result = minimize(function, manifold, method=method, rng=0, stopping=MaxIterations(100))
+    assert result.status is Status.APPROXIMATION_FLOOR
+    assert result.nit < 100
+    assert error(result.x) < 2e-4
 
 
 def test_interrupt_returns_the_best_point():
