@@ -37,6 +37,10 @@ from manifolds.retractions import (
     Retraction,
 )
 from manifolds.rotations import Rotations
+from manifolds.sampled.dimension import estimate_dimension
+from manifolds.sampled.function import SampledFunction
+from manifolds.sampled.local_fit import SampledWarning, TooFewSamplesError
+from manifolds.sampled.manifold import SampledManifold
 from manifolds.sketching import CountSketch, GaussianSketch, Sketch, SparseSignSketch
 from manifolds.sphere import Sphere
 from manifolds.stiefel import Stiefel
@@ -103,6 +107,9 @@ __all__ = [
     "RetractionCurve",
     "RiemannianStep",
     "Rotations",
+    "SampledFunction",
+    "SampledManifold",
+    "SampledWarning",
     "Sketch",
     "SketchedGramPreconditioner",
     "SparseSignSketch",
@@ -111,6 +118,7 @@ __all__ = [
     "SubspaceChange",
     "SubspaceTracker",
     "SymmetricPositiveDefinite",
+    "TooFewSamplesError",
     "TriangularPreconditioner",
     "TruncatedSVD",
     "UpdateRule",
@@ -119,6 +127,7 @@ __all__ = [
     "check_hessian",
     "check_manifold",
     "check_retraction",
+    "estimate_dimension",
     "extreme_eigenvalues",
     "from_geoopt",
     "from_pymanopt",

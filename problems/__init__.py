@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from problems.matrix_completion import MatrixCompletion
     from problems.observed_entries import ObservedEntries
     from problems.robust_completion import SubgradientSteps
+    from problems.samples import SampledMinimum, minimize_on_samples
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
     from problems.training_options import TrainingOptions
@@ -70,6 +71,7 @@ _HOMES = {
     "PairedViews": "data",
     "SubgradientSteps": "robust_completion",
     "RiemannianCCA": "cca_solvers",
+    "SampledMinimum": "samples",
     "Tokenizer": "tokenizer",
     "TrainingOptions": "training_options",
     "TrainingResult": "training",
@@ -81,6 +83,7 @@ _HOMES = {
     "cross_validated_correlations": "cca_plots",
     "generalized_eigh": "generalized_eigen",
     "load_model": "checkpoint",
+    "minimize_on_samples": "samples",
     "read_text": "corpus",
     "scree_plot": "cca_plots",
     "solve_dense": "cca_direct",
@@ -118,6 +121,7 @@ __all__ = [
     "ObservedEntries",
     "PairedViews",
     "RiemannianCCA",
+    "SampledMinimum",
     "SubgradientSteps",
     "Tokenizer",
     "TrainingOptions",
@@ -130,6 +134,7 @@ __all__ = [
     "discriminant_scree",
     "generalized_eigh",
     "load_model",
+    "minimize_on_samples",
     "read_text",
     "scree_plot",
     "solve_dense",

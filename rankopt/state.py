@@ -16,6 +16,7 @@ from manifolds.linalg import is_array, machine_epsilon, require_finite, require_
 from manifolds.manifold import LocalGeometry, Manifold, Point
 from manifolds.objective import Evaluation, Objective, is_finite, require_like
 from manifolds.retractions import RankDeficientError
+from rankopt.solvers.stopping import StoppingCriterion
 
 CLOSE = 1e-2
 """Relative distance up to which a start point off the manifold is projected rather than refused."""
@@ -51,6 +52,11 @@ class State(ABC):
         Not as Df(x)[grad f(x)]: there the rounding that is left of the normal component counts with the root.
         """
         return float(self.geometry.pairing(self.gradient_covector, self.gradient))
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """What else the history records at every state, such as the error of the gradient."""
+        return {}
 
     @property
     def gradient_norm(self) -> float:
@@ -120,11 +126,14 @@ class Problem(ABC):
         Whether values and slopes along a curve cost next to nothing, so that the line search may be nearly exact.
     has_hessian : bool
         Whether its states have Hessian products, which cost about as much as a gradient.
+    stopping : StoppingCriterion or None
+        When its runs end unless the caller says; None for the default of ``minimize``.
     """
 
     manifold: Manifold
     cheap_trials = False
     has_hessian = False
+    stopping: StoppingCriterion | None = None
 
     @abstractmethod
     def start(self, point: Point) -> State:
@@ -160,7 +169,11 @@ class ObjectiveProblem(Problem):
 
     def start(self, point: Point) -> State:
         point = on_manifold(point, self.manifold)
-        state = ObjectiveState(self, point, self.objective.at(point))
+        return self.checked_start(ObjectiveState(self, point, self.objective.at(point)))
+
+    @staticmethod
+    def checked_start(state: ObjectiveState) -> ObjectiveState:
+        """The state, if its cost and gradient are finite."""
         if not (abs(state.value) < float("inf") and is_finite(state.gradient)):
             raise ValueError(f"objective must be finite at the start point x0, got cost {state.value}")
         return state
