@@ -20,8 +20,8 @@ from rankopt.state import ObjectiveState
 class AlternatingMinimization(Method[tuple["HalfSweep", "HalfSweep"]]):
     """Half-sweeps over X = L Q^T: Q orthonormal and fixed, L by least squares, then the sides change.
 
-    With an orthonormal Q the ridge of X is that of L, so a half-sweep minimizes the cost |P(X - A)|^2 / 2 + reg
-    |X|^2 / 2 itself over L: r unknowns per row i, with the matrix B_i = sum_j q_j q_j^T + reg I over the observed
+    With an orthonormal Q the ridge of X is that of L, so a half-sweep minimizes the cost ``|P(X - A)|^2 / 2 + reg
+    |X|^2 / 2`` itself over L: r unknowns per row i, with the matrix B_i = sum_j q_j q_j^T + reg I over the observed
     columns j. Conjugate gradients run on all rows at once from the last L, preconditioned by c_i C + reg I, where c_i
     is the number of observations of the row and C = Q^T D Q with the shares D of the observations by column: what B_i
     would be on average if all rows chose columns alike. A step costs O(count r).

@@ -28,7 +28,7 @@ class SparsePlusLowRank(LinearOperator):
 
 
 class CompletionCost:
-    """Cost f(X) = |P(X - A)|^2 / 2 + reg |X|^2 / 2 of a matrix in factors, P keeping the observed entries.
+    """Cost ``f(X) = |P(X - A)|^2 / 2 + reg |X|^2 / 2`` of a matrix in factors, P keeping the observed entries.
 
     Values, gradients and Hessian products cost O(count r) each; the Euclidean ones are sparse, plus ``reg`` times
     a matrix of low rank.

@@ -27,7 +27,7 @@ class MatrixCompletion(BaseEstimator):
 
     With ``loss="squared"`` it minimizes, over the matrices X of rank r,
 
-        sum over observed (i, j) of (mean + b_i + c_j + X_ij - A_ij)^2 / 2 + reg |X|^2 / 2,
+        sum over observed (i, j) of (mean + b_i + c_j + X_ij - A_ij)^2 / 2 + reg norm(X)^2 / 2,
 
     from the truncated SVD of the matrix filled with zeros. An iteration costs O(count r) for ``count`` observations,
     and no m x n array is formed. With ``loss="absolute"`` it minimizes the sum of absolute errors, which a share of
@@ -62,7 +62,7 @@ SubgradientSteps, optional
         Right singular vectors of X.
     singular_values_ : array of shape (rank,)
     row_factors_ : array of shape (m, rank)
-        Left singular vectors times singular values: X = row_factors_ @ components_.
+        Left singular vectors times singular values: ``X = row_factors_ @ components_``.
     mean_ : float
     row_biases_, column_biases_ : arrays of shape (m,), (n,)
         Offsets; zero without ``center``.
