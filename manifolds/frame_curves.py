@@ -10,11 +10,11 @@ from manifolds.linalg import (
     expand,
     identity,
     namespace,
-    newton_schulz_step,
     skew_part,
     symmetric_part,
 )
 from manifolds.manifold import RetractionCurve
+from manifolds.matrix_functions import newton_schulz_step
 
 if TYPE_CHECKING:
     from manifolds.orthonormal_frames import FrameGeometry

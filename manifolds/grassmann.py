@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from manifolds.linalg import Array, expand, inner_product, namespace, newton_schulz_step, norm
+from manifolds.linalg import (
+    Array,
+    expand,
+    inner_product,
+    namespace,
+    norm,
+)
 from manifolds.manifold import RetractionCurve
+from manifolds.matrix_functions import newton_schulz_step
 from manifolds.orthonormal_frames import FrameGeometry, OrthonormalFrames
 
 

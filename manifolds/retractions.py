@@ -29,13 +29,13 @@ from manifolds.linalg import (
     is_traced,
     machine_epsilon,
     namespace,
-    orthogonal_polar_factor,
     positive_qr,
     solve_lyapunov,
     symmetric_part,
     triangular_condition,
 )
 from manifolds.manifold import LocalGeometry, Point, RetractionCurve
+from manifolds.matrix_functions import orthogonal_polar_factor
 
 
 class RankDeficientError(ValueError):

@@ -10,17 +10,15 @@ from manifolds.linalg import (
     Array,
     Seed,
     expand,
-    expm,
-    log_rotation,
     machine_epsilon,
     namespace,
-    newton_schulz_step,
     positive_qr,
     require_finite,
     skew_part,
     standard_normal,
 )
 from manifolds.manifold import LocalGeometry, RetractionCurve
+from manifolds.matrix_functions import expm, log_rotation, newton_schulz_step
 from manifolds.orthonormal_frames import OrthonormalFrames
 from manifolds.retractions import RankDeficientError, Retraction
 from manifolds.stiefel import StiefelGeometry
