@@ -115,6 +115,9 @@ class RotationsGeometry(StiefelGeometry):
         """Y X^T V for a tangent vector V at X, carried to Y."""
         return self.point @ skew_part(origin.point.mT @ tangent_vector)
 
+    # The transport is no projection.
+    gradient_pairing_from = LocalGeometry.gradient_pairing_from
+
 
 class OneParameterCurve(RetractionCurve):
     """The curve t -> X exp(t A) with A = X^T V."""

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from problems.alternating_minimization import AlternatingMinimization
     from problems.canonical_pairs import CanonicalPairs
     from problems.cca import CCA
     from problems.cca_direct import solve_dense
@@ -18,15 +19,19 @@ if TYPE_CHECKING:
     from problems.cca_problem import CCAProblem
     from problems.cca_solvers import LOBPCGCCA, BlockPCGCCA, CCASolver, CholeskyQRCCA, DirectCCA, RiemannianCCA
     from problems.checkpoint import load_model
+    from problems.class_statistics import ClassStatistics
     from problems.co_moments import CoMoments, Covariances
+    from problems.completion_problem import CompletionProblem
     from problems.corpus import Corpus, read_text
     from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
     from problems.data_matrix import DataMatrix
     from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
-    from problems.labelled_data import ClassStatistics, LabelledData
+    from problems.labelled_data import LabelledData
     from problems.language_model import LanguageModel, LanguageModelConfig
     from problems.lda import LDA
+    from problems.lda_plots import discriminant_scatter, discriminant_scree
     from problems.lobpcg import LOBPCG
+    from problems.matrix_completion import MatrixCompletion
     from problems.multiview_cca import MultiviewCCA
     from problems.multiview_criteria import MaxVar, MultiviewCriterion, SumCor
     from problems.multiview_data import MultiviewCovariances, MultiviewData
@@ -37,11 +42,15 @@ if TYPE_CHECKING:
         MultiviewSolver,
         RiemannianMultiviewCCA,
     )
+    from problems.observed_entries import ObservedEntries
+    from problems.robust_completion import SubgradientSteps
+    from problems.samples import SampledMinimum, minimize_on_samples
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
     from problems.training_options import TrainingOptions
 
 _HOMES = {
+    "AlternatingMinimization": "alternating_minimization",
     "BlockPCGCCA": "cca_solvers",
     "BytePairTokenizer": "tokenizer",
     "ByteTokenizer": "tokenizer",
@@ -50,8 +59,9 @@ _HOMES = {
     "CCASolver": "cca_solvers",
     "CanonicalPairs": "canonical_pairs",
     "CholeskyQRCCA": "cca_solvers",
-    "ClassStatistics": "labelled_data",
+    "ClassStatistics": "class_statistics",
     "CoMoments": "co_moments",
+    "CompletionProblem": "completion_problem",
     "Corpus": "corpus",
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",
@@ -68,6 +78,7 @@ _HOMES = {
     "LabelledData": "labelled_data",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
+    "MatrixCompletion": "matrix_completion",
     "MaxVar": "multiview_criteria",
     "MultiviewCCA": "multiview_cca",
     "MultiviewCovariances": "multiview_data",
@@ -75,9 +86,12 @@ _HOMES = {
     "MultiviewData": "multiview_data",
     "MultiviewProblem": "multiview_problem",
     "MultiviewSolver": "multiview_solvers",
+    "ObservedEntries": "observed_entries",
     "PairedViews": "data",
     "RiemannianCCA": "cca_solvers",
     "RiemannianMultiviewCCA": "multiview_solvers",
+    "SampledMinimum": "samples",
+    "SubgradientSteps": "robust_completion",
     "SumCor": "multiview_criteria",
     "Tokenizer": "tokenizer",
     "TrainingOptions": "training_options",
@@ -86,8 +100,11 @@ _HOMES = {
     "ViewCovariance": "data",
     "correlation_circle": "cca_plots",
     "cross_validated_correlations": "cca_plots",
+    "discriminant_scatter": "lda_plots",
+    "discriminant_scree": "lda_plots",
     "generalized_eigh": "generalized_eigen",
     "load_model": "checkpoint",
+    "minimize_on_samples": "samples",
     "read_text": "corpus",
     "scree_plot": "cca_plots",
     "solve_dense": "cca_direct",
@@ -99,6 +116,7 @@ __all__ = [
     "LDA",
     "LOBPCG",
     "LOBPCGCCA",
+    "AlternatingMinimization",
     "BlockPCGCCA",
     "BytePairTokenizer",
     "ByteTokenizer",
@@ -108,6 +126,7 @@ __all__ = [
     "CholeskyQRCCA",
     "ClassStatistics",
     "CoMoments",
+    "CompletionProblem",
     "Corpus",
     "CovarianceMatrices",
     "CovarianceProducts",
@@ -121,6 +140,7 @@ __all__ = [
     "LabelledData",
     "LanguageModel",
     "LanguageModelConfig",
+    "MatrixCompletion",
     "MaxVar",
     "MultiviewCCA",
     "MultiviewCovariances",
@@ -128,9 +148,12 @@ __all__ = [
     "MultiviewData",
     "MultiviewProblem",
     "MultiviewSolver",
+    "ObservedEntries",
     "PairedViews",
     "RiemannianCCA",
     "RiemannianMultiviewCCA",
+    "SampledMinimum",
+    "SubgradientSteps",
     "SumCor",
     "Tokenizer",
     "TrainingOptions",
@@ -139,8 +162,11 @@ __all__ = [
     "ViewCovariance",
     "correlation_circle",
     "cross_validated_correlations",
+    "discriminant_scatter",
+    "discriminant_scree",
     "generalized_eigh",
     "load_model",
+    "minimize_on_samples",
     "read_text",
     "scree_plot",
     "solve_dense",

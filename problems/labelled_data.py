@@ -13,12 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from manifolds.linalg import Array, add_signed_rows, convert, is_scipy_sparse, is_torch_array, namespace, to_numpy
+from manifolds.linalg import (
+    Array,
+    add_signed_rows,
+    convert,
+    is_scipy_sparse,
+    is_torch_array,
+    machine_epsilon,
+    namespace,
+    to_numpy,
+)
 from manifolds.sketching import Sketch, require_integer
+from problems.class_statistics import ClassStatistics
 from problems.row_blocks import (
     as_data,
     bytes_per_row,
@@ -31,7 +41,7 @@ from problems.row_blocks import (
 )
 from problems.row_reduction import RowReduction
 
-_BLOCK_BYTES = 2**24
+_BLOCK_BYTES = 2**23
 """Size of a row block that is squared or sketched."""
 
 _CACHED_BYTES = 3 * 2**19
@@ -39,40 +49,6 @@ _CACHED_BYTES = 3 * 2**19
 
 _PILOT_ROWS = 16
 """Rows of each class that its pilot mean is made from."""
-
-
-class ClassStatistics(NamedTuple):
-    """What discriminant analysis needs to know of data; the statistics of two parts can be merged."""
-
-    counts: Array
-    """Rows in each class, or their weights, shape (l,), float64."""
-    means: Array
-    """Class means, shape (l, d), float64."""
-    scatter: Array
-    """Within-class scatter, the sum over rows that S_w is the mean of, shape (d, d), float64."""
-
-    @property
-    def total(self) -> float:
-        """Sum of the weights of all rows."""
-        return float(namespace(self.counts).sum(self.counts))
-
-    @property
-    def overall_mean(self) -> Array:
-        """Mean of all rows, shape (d,)."""
-        return (self.counts / self.total) @ self.means
-
-    def merged(self, other: ClassStatistics) -> ClassStatistics:
-        """Statistics of both parts together.
-
-        References
-        ----------
-        Chan, Golub, LeVeque, Algorithms for computing the sample variance, Am. Stat. 37 (1983), Equation (2.1).
-        """
-        counts = self.counts + other.counts
-        share = other.counts / namespace(counts).clip(counts, np.finfo(float).tiny, None)
-        gap = other.means - self.means
-        between = gap.mT @ (gap * (self.counts * share)[:, None])
-        return ClassStatistics(counts, self.means + share[:, None] * gap, self.scatter + other.scatter + between)
 
 
 class LabelledData:
@@ -141,6 +117,8 @@ class LabelledData:
         if block_rows is not None:
             require_integer("block_rows", block_rows, smallest=1)
             sizes = [int(block_rows)] * 2
+        elif self.sparse:
+            sizes[1] = self.n_samples  # products with sparse rows do not gain from a cache
         self._large: int
         self._small: int
         # Sparse columns can only be read all at once.
@@ -182,49 +160,58 @@ class LabelledData:
         """Take class means that are known already, in float64."""
         self._means = means
 
-    def statistics(self, weights: np.ndarray | None = None) -> ClassStatistics:
+    def statistics(self, weights: np.ndarray | None = None, *, double: bool = False) -> ClassStatistics:
         """Class means and the within-class scatter, in one pass.
 
         Parameters
         ----------
         weights : numpy array of shape (l,), optional
             Factors by which rows of each class count in the scatter (not in the means).
+        double : bool
+            Whether products of single-precision data are taken in double precision, block by block; sums always are.
         """
         roots = None if weights is None else convert(weights[self.codes] ** 0.5, self.like)
 
         def gram(block: Any, rows: slice) -> tuple[Array]:
             if roots is not None:
                 block = shifted_rows(block, None, roots[rows])
+            if double:
+                block = block.astype(np.float64) if self.sparse else self._wide(block)
             return (self._wide(cross_product(block, block)),)
 
         gaps, (scatter,) = self._reduce(gram)
         counts = self.counts if weights is None else self.counts * self._wide(weights)
-        return ClassStatistics(self.counts, self.means, scatter - gaps.mT @ (gaps * counts[:, None]))
+        xp = namespace(scatter)
+        squares = xp.linalg.diagonal(scatter)
+        scatter = scatter - gaps.mT @ (gaps * counts[:, None])
+        varies = xp.astype(xp.linalg.diagonal(scatter) > self._rounding(squares), scatter.dtype)
+        return ClassStatistics(self.counts, self.means, scatter * varies * varies[:, None])
 
     def product(self, a: Array) -> Array:
         """Product S_w a with the columns of a, in one pass."""
-        xp, gaps = namespace(a), self.means - self._pilots
-        shifts = self._narrow(gaps) @ a
+        xp, shifts = namespace(a), self._narrow(self.means - self._pilots) @ a
 
-        def part(first: int, stop: int) -> tuple[Array, Array]:
+        def part(first: int, stop: int) -> tuple[Array]:
             result = xp.zeros_like(a, dtype=xp.float64)
-            totals = xp.zeros_like(shifts, dtype=xp.float64)
             for rows in _stretches(first, stop, self._small):
                 block = shifted_rows(self._take(rows), self._shifts(rows), self._roots_of(rows))
-                scores = block @ a - self._of_classes(shifts, rows)
-                result += block.T @ scores
-                totals += add_signed_rows(xp.zeros_like(shifts), scores, *self._onehot(rows))
-            return result, totals
+                # The scores are centred, and their sum over a class is rounding, so that the block need not be.
+                result += block.T @ (block @ a - self._of_classes(shifts, rows))
+            return (result,)
 
         self.n_passes += 1
-        result, totals = self._rows(self._small).sum(part)
-        # The scores are centred already, so their sums are rounding, and so is this correction.
-        return self._narrow((result - gaps.mT @ totals) / self.total)
+        return self._narrow(self._rows(self._small).sum(part)[0] / self.total)
 
     def variances(self) -> Array:
         """Diagonal of S_w, in one pass."""
-        gaps, (total,) = self._reduce(lambda block, rows: (self._wide(column_squares(block)),))
-        return self._narrow((total - namespace(gaps).sum(gaps * gaps * self.counts[:, None], axis=0)) / self.total)
+        gaps, (squares,) = self._reduce(lambda block, rows: (self._wide(column_squares(block)),))
+        xp = namespace(gaps)
+        scatter = squares - xp.sum(gaps * gaps * self.counts[:, None], axis=0)
+        return self._narrow(xp.where(scatter > self._rounding(squares), scatter, 0 * scatter) / self.total)
+
+    def _rounding(self, squares: Array) -> Array:
+        """What rounding can leave of sums of squares from which those of the means are subtracted; less is zero."""
+        return 100 * machine_epsilon(self.like) * squares
 
     def sketch(self, sketch: Sketch) -> Array:
         """Sketch S (X - means) / sqrt(total) of the centred rows, times the roots of their weights, in one pass."""
@@ -252,21 +239,29 @@ class LabelledData:
     def of_class(self, k: int) -> LabelledData:
         """The rows of one class alone."""
         rows = np.flatnonzero(self.codes == k)
-        codes = np.zeros(len(rows), dtype=self.codes.dtype)
-        return LabelledData(self.data, codes, 1, rows=rows)
+        weights = None if self.weights is None else self.weights[rows]
+        return LabelledData(self.data, np.zeros(len(rows), dtype=self.codes.dtype), 1, weights=weights, rows=rows)
 
     def fourth_moment(self, mean: Array, scale: Array) -> float:
-        """Sum over rows of the squares of sum_j ((x_j - mean_j) / scale_j)^2, in one pass."""
-        mean, weights = mean - self._pilots[0], self._narrow(scale**-2)
+        """Sum over weighted rows of the squares of sum_j ((x_j - mean_j) / scale_j)^2, in one pass, for one class."""
+        mean, inverse = mean - self._pilots[0], scale**-2
+        wide, narrow = mean**2 @ inverse, self._narrow(inverse)
 
-        def part(block: Any, rows: slice) -> tuple[Array]:
-            if self.sparse:
-                squared = block.multiply(block) @ weights - 2 * (block @ (mean * weights)) + mean**2 @ weights
-            else:
-                squared = (block - self._narrow(mean)) ** 2 @ weights
-            return (self._wide(squared) @ self._wide(squared),)
+        def part(first: int, stop: int) -> tuple[Array]:
+            total = 0.0
+            for rows in _stretches(first, stop, self._large):
+                block = self._take(rows)
+                if self.sparse:
+                    squares = block.multiply(block) @ inverse - 2 * (block @ (mean * inverse)) + wide
+                else:
+                    block = block - self._narrow(self._pilots[0] + mean)
+                    squares = self._wide(block**2 @ narrow)
+                weighted = squares if self.weights is None else squares * self._wide(self.weights[rows])
+                total = total + weighted @ squares
+            return (total,)
 
-        return float(self._reduce(part)[1][0])
+        self.n_passes += 1
+        return float(self._rows(self._large).sum(part)[0])
 
     def centred(self) -> Array:
         """Centred rows, times the roots of their weights, divided by sqrt(total): the one method that copies them."""
@@ -275,6 +270,30 @@ class LabelledData:
         block = self._take(rows)
         block = block.toarray() if self.sparse else block
         return shifted_rows(block, means[self._indices], self._roots) / self.total**0.5
+
+    def row_gram(self) -> Array:
+        """Gram matrix Xc Xc^T / total of the centred rows, times the roots of their weights, shape (n, n)."""
+        means, shifts = self._narrow(self.means), self._indices
+        self.n_passes += 1
+        cross = (self.data @ means.T)[:, shifts]
+        gram = self.data @ self.data.T
+        gram = (gram.toarray() if self.sparse else gram) - cross - cross.T + (means @ means.T)[shifts][:, shifts]
+        if self._roots is not None:
+            gram = gram * self._roots[:, None] * self._roots
+        return gram / self.total
+
+    def scores(self, a: Array) -> Array:
+        """Centred rows times a, times the roots of their weights, divided by sqrt(total), shape (n, p); one pass."""
+        means, rows = self._narrow(self.means), slice(0, self.n_samples)
+        self.n_passes += 1
+        return shifted_rows(self.data @ a - (means @ a)[self._indices], None, self._roots_of(rows)) / self.total**0.5
+
+    def adjoint(self, z: Array) -> Array:
+        """The transpose of ``scores`` times a matrix of n rows, shape (d, p), in one pass."""
+        means, rows = self._narrow(self.means), slice(0, self.n_samples)
+        self.n_passes += 1
+        totals = add_signed_rows(namespace(z).zeros_like(z[: self.n_classes]), z, *self._onehot(rows))
+        return (self.data.T @ shifted_rows(z, None, self._roots_of(rows)) - means.T @ totals) / self.total**0.5
 
     def _reduce(
         self, part: Callable[[Any, slice], tuple[Array, ...]], *, parallel: bool = True
@@ -292,7 +311,9 @@ class LabelledData:
                 block = shifted_rows(self._take(rows), self._shifts(rows), self._roots_of(rows))
                 sums += add_signed_rows(self._zeros(self.n_classes), block, *self._onehot(rows))
                 new = part(block, rows)
-                totals = tuple(old + more for old, more in zip(totals, new, strict=True)) if totals else new
+                for total, more in zip(totals, new, strict=bool(totals)):
+                    total += more
+                totals = totals or new
             return sums, *totals
 
         self.n_passes += 1

@@ -224,12 +224,40 @@ def test_condition_of_a_factor_is_right_up_to_the_order(kind, batch):
     for r in (hidden, open_, np.eye(p), 1e-15 * open_):
         batched = np.broadcast_to(np.eye(p), (*batch, p, p)).copy()
         batched[(-1,) * len(batch)] = r
-        factor = kind(batched)
-        estimate, condition = (
-            linalg.factored_condition(factor, linalg.inverse_triangular(factor)),
-            np.linalg.cond(r) ** 2,
-        )
-        assert condition / p / 1.01 <= estimate <= 1.01 * condition * p
+        factor, condition = kind(batched), np.linalg.cond(r) ** 2
+        inverse, estimate = linalg.inverse_cholesky(factor.mT @ factor)
+        if condition * kind.eps > 0.01:  # the Gram matrix is singular to rounding
+            assert estimate > 0.01 / kind.eps
+            continue
+        assert condition / p / 1.1 <= estimate <= 1.1 * condition * p
+        assert kind_of(inverse) == kind
+        assert_close(inverse, np.linalg.inv(batched), condition * kind.eps)
+
+
+@BATCHES
+def test_condition_is_infinite_where_there_is_no_factor(kind, batch):
+    """diag(1, -1) has no Cholesky factor, and one singular matrix is enough to spoil a batch."""
+
+    def condition(*diagonal):
+        batched = np.broadcast_to(np.eye(2), (*batch, 2, 2)).copy()
+        batched[(-1,) * len(batch)] = np.diag(diagonal)
+        return linalg.inverse_cholesky(kind(batched))[1]
+
+    for last in (-1.0, 0.0, float("nan"), float("inf")):
+        assert condition(1.0, last) == float("inf")
+    assert condition(1e-37, 1e37) > 1e70  # more than single precision holds
+
+
+def test_linear_combinations(kind):
+    """Also by a plain one or zero, which are not multiplied by, and by batches of numbers."""
+    (u, x), (v, y) = rounded(kind, normal(2, 3, 4)), rounded(kind, normal(2, 3, 4, seed=1))
+    for a in (1.0, -1.0, 0.0, 2.5, 1):
+        for b in (1.0, -1.0, 0.0, 2.5, 0):
+            assert_close(linalg.combination(a, u, b, v), a * x + b * y, 10 * kind.eps)
+    a, b = kind(np.array([1.0, -2.0])), kind(np.array([0.0, 3.0]))
+    expected = np.array([1.0, -2.0])[:, None, None] * x + np.array([0.0, 3.0])[:, None, None] * y
+    assert_close(linalg.combination(a, u, b, v), expected, 10 * kind.eps)
+    assert linalg.combination(1.0, u, 0.0, u) is not u
 
 
 def test_condition_from_the_diagonal(kind):

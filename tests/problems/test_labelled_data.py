@@ -155,3 +155,31 @@ def test_data_are_not_changed():
     data.whitened_gram(np.eye(D))
     for actual, expected in ((x, X), (y, Y), (weights, WEIGHTS)):
         np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "error", "message"),
+    [
+        (X.tolist(), {}, TypeError, r"x must be a numpy array, a torch tensor or a scipy sparse matrix, got list"),
+        (X[:, 0], {}, ValueError, r"x must be a matrix \(samples x features\) that is not empty, got shape \(700,\)"),
+        (X.astype(int), {}, TypeError, r"x must have a real floating dtype, got int64"),
+        (scipy.sparse.coo_array(X), {}, TypeError, r"x must be sparse by rows or columns \(CSR or CSC\), got coo"),
+        (X, {"codes": Y[:-1]}, ValueError, r"codes must be a numpy array of 700 integers, one for each row"),
+        (X, {"codes": Y.tolist()}, ValueError, r"codes must be a numpy array of 700 integers"),
+        (X, {"codes": Y + 0.0}, ValueError, r"codes must be a numpy array of 700 integers"),
+        (X, {"codes": Y + 1}, ValueError, r"codes must be between 0 and n_classes - 1 = 2"),
+        (X, {"codes": Y - 1}, ValueError, r"codes must be between 0 and n_classes - 1 = 2"),
+        (X, {"n_classes": 0}, ValueError, r"n_classes must be at least 1, got 0"),
+        (X, {"n_classes": 3.0}, TypeError, r"n_classes must be an integer, got 3.0"),
+        (X, {"weights": WEIGHTS[:-1]}, ValueError, r"weights must be a numpy array of 700 numbers that are not neg"),
+        (X, {"weights": -WEIGHTS}, ValueError, r"weights must be a numpy array of 700 numbers that are not negative"),
+        (X, {"weights": WEIGHTS * np.nan}, ValueError, r"weights must be a numpy array of 700 numbers"),
+        (X, {"weights": 0 * WEIGHTS}, ValueError, r"weights must be finite and not all zero"),
+        (X, {"block_rows": 0}, ValueError, r"block_rows must be at least 1, got 0"),
+        (X, {"block_rows": 1.5}, TypeError, r"block_rows must be an integer, got 1.5"),
+    ],
+)
+def test_bad_input(x, options, error, message):
+    with pytest.raises(Exception, match=message) as caught:
+        LabelledData(x, **{"codes": Y, "n_classes": L} | options)
+    assert caught.type is error
