@@ -21,11 +21,16 @@ class CanonicalPairs(NamedTuple):
 
 def with_fixed_signs(pairs: CanonicalPairs, products: CovarianceProducts) -> tuple[CanonicalPairs, CovarianceProducts]:
     """Pairs whose signs do not depend on the solver: the largest weight of each x direction is positive."""
-    xp = namespace(pairs.u)
-    largest = xp.max(pairs.u, axis=0) >= -xp.min(pairs.u, axis=0)
-    signs = xp.where(largest, xp.ones_like(pairs.u[0]), -xp.ones_like(pairs.u[0]))
+    signs = signs_of(pairs.u)
     signed = CovarianceProducts(*(part * signs for part in products))
     return CanonicalPairs(pairs.correlations, pairs.u * signs, pairs.v * signs), signed
+
+
+def signs_of(directions: Array) -> Array:
+    """Sign of the largest entry of each column, shape (p,)."""
+    xp = namespace(directions)
+    largest = xp.max(directions, axis=0) >= -xp.min(directions, axis=0)
+    return xp.where(largest, xp.ones_like(directions[0]), -xp.ones_like(directions[0]))
 
 
 def loadings_of(directions: Array, products: Array, reg: float) -> Array:

@@ -18,12 +18,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from manifolds.linalg import Array, convert, is_array, is_torch_array, require_same_kind, to_numpy
 from problems.canonical_pairs import loadings_of, with_fixed_signs
 from problems.cca_choice import Sizes, choose_solver
+from problems.cca_parameters import check_parameters, generator_of
 from problems.cca_solvers import SOLVERS, CCASolver, DirectCCA, Request, Solution
 from problems.co_moments import CoMoments, Moments
 from problems.data import PairedViews
 from problems.view_inputs import SPARSE_FORMATS, as_columns, as_target, in_kind, scores_of
-from problems.view_preconditioners import PRECONDITIONERS
-from rankopt.solvers.parameters import require_at_least
 
 
 class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, MultiOutputMixin, BaseEstimator):
@@ -159,8 +158,9 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         data = PairedViews(x, targets, reg=self.reg, scale=self.scale, sample_weight=sample_weight)
         self._check_parameters(data.n_samples, *data.n_features)
         solver = self._chosen_solver(x, targets, data)
+        rng = generator_of(self.random_state)
         solution = solver.solve(
-            data, Request(int(self.n_components), self.preconditioner, self.tol, self.max_iter, self._generator())
+            data, Request(int(self.n_components), self.preconditioner, self.tol, self.max_iter, rng)
         )
         self._co_moments: CoMoments | None = None
         self._set(solution, solution.solver or solver.name, data.moments, data.n_passes)
@@ -354,21 +354,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         return in_kind(X, self._view(X, reset=False), self.x_mean_)
 
     def _check_parameters(self, n: int, dx: int, dy: int) -> None:
-        if n < 2:
-            raise ValueError(f"X must have at least 2 samples to correlate, got n_samples = {n}")
-        smallest = min(n, dx, dy)
-        if isinstance(self.n_components, bool) or not isinstance(self.n_components, (int, np.integer)):
-            raise TypeError(f"n_components must be an integer, got {self.n_components!r}")
-        if not 1 <= self.n_components <= smallest:
-            raise ValueError(f"n_components must be between 1 and {smallest} for these views, got {self.n_components}")
-        if not isinstance(self.solver, CCASolver) and self.solver not in ("auto", *SOLVERS):
-            raise ValueError(f"solver must be one of {('auto', *SOLVERS)} or a CCASolver, got {self.solver!r}")
-        if self.preconditioner not in PRECONDITIONERS:
-            raise ValueError(f"preconditioner must be one of {PRECONDITIONERS}, got {self.preconditioner!r}")
-        require_at_least("tol", self.tol, 0)
-        if self.tol == 0:
-            raise ValueError("tol must be positive, got 0")
-        require_at_least("max_iter", self.max_iter, 1, whole=True)
+        check_parameters(self, n, min(n, dx, dy), tuple(SOLVERS), CCASolver)
 
     def _chosen_solver(self, x: Any, y: Any, data: PairedViews) -> CCASolver:
         if isinstance(self.solver, CCASolver):
@@ -386,9 +372,3 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         )
         name = choose_solver(sizes)
         return DirectCCA(fallback=SOLVERS["cholesky-qr"]) if name == "direct" else SOLVERS[name]
-
-    def _generator(self) -> np.random.Generator:
-        state = self.random_state
-        if isinstance(state, np.random.RandomState):
-            return np.random.default_rng(state.randint(2**31))
-        return np.random.default_rng(state)

@@ -5,6 +5,7 @@ The choice depends on sizes alone, never on timings at run time, so that it is t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 EXPECTED_PASSES = 40
@@ -18,6 +19,9 @@ GRAM_COST = 0.0185
 
 FACTOR_COST = 0.06
 """Nanoseconds of the dense solution (factors, whitening, singular vectors) for each cube of the columns of a view."""
+
+EIGENVECTOR_COST = 0.11
+"""Nanoseconds of leading eigenvectors for each cube of the order."""
 
 PASS_COST = 1.0
 """Nanoseconds of a pass for each entry of the data."""
@@ -84,34 +88,47 @@ def estimated_costs(sizes: Sizes) -> dict[str, float]:
     """
     n, views = sizes.n, (sizes.dx, sizes.dy)
     widest, narrowest = max(views), min(views)
-    entries = [n * d * share for d, share in zip(views, sizes.density, strict=True)]
-    sparse = min(sizes.density) < 1
-    if sparse:
-        per_row = sum(d * share for d, share in zip(views, sizes.density, strict=True))
-        gram = SPARSE_GRAM_COST * n * per_row**2
-    else:
-        gram = GRAM_COST * n * sum(views) ** 2
-    gram /= GPU_GRAM_SPEED if sizes.gpu else 1.0
-    cubes = sum(d**3 for d in views)
-
-    def per_pass(touched: float, columns: int) -> float:
-        column = SPARSE_COST if sparse else COLUMN_COST
-        return touched * (PASS_COST + column * columns)
-
-    sketched = 4 * widest < n and 8 * widest**2 * 2 <= MAX_DENSE_BYTES
     block = min(narrowest, sizes.n_components + 4)
-    costs = {
-        "lobpcg": EXPECTED_PASSES * per_pass(sum(entries), block) * (1 if sketched else 4)
-        + (SKETCH_COST * cubes if sketched else 0.0)
-    }
+    costs = {"lobpcg": iterative_cost(n, views, sizes.density, block)}
     if MATRICES * 8 * widest**2 <= MAX_DENSE_BYTES:
-        costs["direct"] = gram + FACTOR_COST * cubes
+        cubes = sum(d**3 for d in views)
+        costs["direct"] = covariance_cost(n, views, sizes.density, gpu=sizes.gpu) + FACTOR_COST * cubes
     if 4 * narrowest < widest:
-        large = max(entries)
-        costs["block-pcg"] = EXPECTED_PCG_PASSES * per_pass(large, narrowest) * (1 if sketched else 4) + (
-            SKETCH_COST * widest**3 if sketched else 0.0
-        )
+        large = max(_entries(n, views, sizes.density))
+        sketched = _sketch_pays(n, widest)
+        passes = EXPECTED_PCG_PASSES * _pass_cost(large, narrowest, sizes.density)
+        costs["block-pcg"] = passes + SKETCH_COST * widest**3 if sketched else 4 * passes
     return costs
+
+
+def covariance_cost(n: int, views: Sequence[int], density: Sequence[float], *, gpu: bool) -> float:
+    """Estimated nanoseconds of the dense covariances of some views."""
+    if min(density) < 1:
+        per_row = sum(d * share for d, share in zip(views, density, strict=True))
+        cost = SPARSE_GRAM_COST * n * per_row**2
+    else:
+        cost = GRAM_COST * n * sum(views) ** 2
+    return cost / GPU_GRAM_SPEED if gpu else cost
+
+
+def iterative_cost(n: int, views: Sequence[int], density: Sequence[float], columns: int) -> float:
+    """Estimated nanoseconds of LOBPCG on some views with so many columns, its preconditioner included."""
+    passes = EXPECTED_PASSES * _pass_cost(sum(_entries(n, views, density)), columns, density)
+    return passes + SKETCH_COST * sum(d**3 for d in views) if _sketch_pays(n, max(views)) else 4 * passes
+
+
+def _entries(n: int, views: Sequence[int], density: Sequence[float]) -> list[float]:
+    """Stored entries of each view."""
+    return [n * d * share for d, share in zip(views, density, strict=True)]
+
+
+def _pass_cost(entries: float, columns: int, density: Sequence[float]) -> float:
+    return entries * (PASS_COST + (SPARSE_COST if min(density) < 1 else COLUMN_COST) * columns)
+
+
+def _sketch_pays(n: int, widest: int) -> bool:
+    """Whether a sketch is smaller than the data and its factors fit."""
+    return 4 * widest < n and 8 * widest**2 * 2 <= MAX_DENSE_BYTES
 
 
 def choose_solver(sizes: Sizes) -> str:
@@ -124,3 +141,22 @@ def choose_solver(sizes: Sizes) -> str:
         return "cholesky-qr"
     costs = estimated_costs(sizes)
     return min(costs, key=lambda name: costs[name])
+
+
+def choose_multiview_solver(
+    n: int, views: Sequence[int], n_components: int, density: Sequence[float], *, gpu: bool = False
+) -> str:
+    """``"direct"`` or ``"lobpcg"``, whichever has the lower estimated cost for several views.
+
+    Examples
+    --------
+    >>> choose_multiview_solver(200_000, [400, 400, 400], 5, [1.0] * 3)
+    'direct'
+    >>> choose_multiview_solver(200_000, [8000] * 4, 5, [1.0] * 4)
+    'lobpcg'
+    """
+    order = sum(views)
+    if 8 * MATRICES * order**2 > MAX_DENSE_BYTES:
+        return "lobpcg"
+    direct = covariance_cost(n, views, density, gpu=gpu) + EIGENVECTOR_COST * order**3
+    return "direct" if direct <= iterative_cost(n, views, density, n_components + 4) else "lobpcg"

@@ -23,7 +23,7 @@ from problems.cca_direct import (
 )
 from problems.cca_problem import CCAProblem
 from problems.co_moments import CoMoments, Covariances
-from problems.data import CovarianceProducts, PairedViews, ViewCovariance
+from problems.data import CovarianceProducts, PairedViews, ViewCovariance, ViewProducts
 from problems.two_sided_lobpcg import two_sided_lobpcg
 from problems.view_preconditioners import SKETCH_FACTOR, ViewPreconditioners, view_preconditioners
 from problems.whitening import Basis, Factor
@@ -351,7 +351,7 @@ def warm_start(metrics: ViewPreconditioners, data: PairedViews, width: int) -> t
     return data.views[0].cast(pairs.u), data.views[0].cast(pairs.v)
 
 
-def reachable(tol: float, data: PairedViews) -> float:
+def reachable(tol: float, data: ViewProducts) -> float:
     """Tolerance, but none that rounding does not let be reached."""
     return max(tol, 100 * machine_epsilon(data.like))
 

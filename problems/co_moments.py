@@ -71,8 +71,8 @@ class CoMoments(NamedTuple):
 
         A column whose deviation is rounding of its mean counts as constant: its covariances are zero, its scale is one.
         """
-        x = self._column_scales(self.xx, self.x_mean, scale)
-        y = self._column_scales(self.yy, self.y_mean, scale)
+        x = column_scales(self.xx, self.x_mean, self.weight, self.epsilon, scale=scale)
+        y = column_scales(self.yy, self.y_mean, self.weight, self.epsilon, scale=scale)
         xx, xy, yy = (
             scatter * (left / self.weight)[:, None] * right
             for scatter, left, right in ((self.xx, x[1], x[1]), (self.xy, x[1], y[1]), (self.yy, y[1], y[1]))
@@ -81,11 +81,15 @@ class CoMoments(NamedTuple):
         yy = yy + reg[1] * identity(yy.shape[0], yy)
         return Covariances(xx, xy, yy), (Moments(self.x_mean, x[0]), Moments(self.y_mean, y[0]))
 
-    def _column_scales(self, scatter: Array, mean: Array, scale: bool) -> tuple[Array, Array]:
-        """What columns are divided by, and what covariances are multiplied by: its inverse, or zero."""
-        xp = namespace(scatter)
-        deviation = xp.sqrt(xp.clip(xp.linalg.diagonal(scatter) / self.weight, 0.0, None))
-        varies = deviation > 10 * self.epsilon * xp.abs(mean)
-        ones = xp.ones_like(deviation)
-        divisor = xp.where(varies & scale, deviation, ones)
-        return divisor, xp.where(varies, 1 / divisor, 0 * ones)
+
+def column_scales(scatter: Array, mean: Array, weight: float, epsilon: float, *, scale: bool) -> tuple[Array, Array]:
+    """What columns are divided by, and what covariances are multiplied by: its inverse, or zero for constant columns.
+
+    A column whose deviation is rounding of its mean, with the machine epsilon of the data, counts as constant.
+    """
+    xp = namespace(scatter)
+    deviation = xp.sqrt(xp.clip(xp.linalg.diagonal(scatter) / weight, 0.0, None))
+    varies = deviation > 10 * epsilon * xp.abs(mean)
+    ones = xp.ones_like(deviation)
+    divisor = xp.where(varies & scale, deviation, ones)
+    return divisor, xp.where(varies, 1 / divisor, 0 * ones)

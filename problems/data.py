@@ -9,8 +9,9 @@ A *pass* reads every row of both views once, each block for both at a time. The 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from manifolds.linalg import Array, machine_epsilon, namespace, require_same_kind
 from manifolds.sketching import Sketch
@@ -220,10 +221,35 @@ class PairedViews:
             xx=from_x[:, :p] + self.reg[0] * a, xy=from_x[:, p:], yy=from_y[:, p:] + self.reg[1] * b, yx=from_y[:, :p]
         )
 
+    def own_covariances(self) -> tuple[Array, Array]:
+        """Dense covariance of each view, in one pass."""
+        xx, _, yy = self.covariances()
+        return xx, yy
+
+    def own_products(self, directions: Sequence[Array]) -> tuple[Array, Array]:
+        """Products Sxx a and Syy b with the directions (a, b), in one pass."""
+        products = self.products(*directions)
+        return products.xx, products.yy
+
     def view_product(self, view: int, a: Array) -> Array:
         """Product of the covariance of one view (0 or 1) with a direction; a read of that view alone."""
         self.moments  # noqa: B018 - those of both views come from one pass
         return self.views[view].products(a)
+
+
+class ViewProducts(Protocol):
+    """What products with the covariance of one of several views are made of."""
+
+    @property
+    def n_features(self) -> Sequence[int]:
+        """Columns of each view."""
+
+    @property
+    def like(self) -> Array:
+        """Empty array of the data's kind."""
+
+    def view_product(self, view: int, a: Array) -> Array:
+        """Product of the covariance of one view with a direction."""
 
 
 class ViewCovariance:
@@ -231,11 +257,11 @@ class ViewCovariance:
 
     Parameters
     ----------
-    data : PairedViews or CovarianceMatrices
-    view : {0, 1}
+    data : PairedViews, CovarianceMatrices, MultiviewData or MultiviewCovariances
+    view : int
     """
 
-    def __init__(self, data: PairedViews | CovarianceMatrices, view: int) -> None:
+    def __init__(self, data: ViewProducts, view: int) -> None:
         self._data, self._view = data, view
         self.shape = (data.n_features[view], data.n_features[view])
         self.dtype = data.like.dtype

@@ -31,7 +31,7 @@ from manifolds.probes import require_positive_matrix, require_symmetric, require
 from manifolds.retractions import CholeskyQR
 from manifolds.sketching import require_integer
 from manifolds.stiefel import Stiefel
-from problems.lobpcg import LOBPCG, Iteration
+from problems.lobpcg import LOBPCG, Iteration, Pencil
 from rankopt.minimize import minimize
 from rankopt.quadratic import QuadraticObjective
 from rankopt.solvers.conjugate_gradient import ConjugateGradient
@@ -176,7 +176,7 @@ def generalized_eigh(
     metric = _as_metric(preconditioner, A, B, n, like, largest=largest, probe=probe, rng=rng)
     a, b = Counted(A, like), Counted(B, like) if B is not None else _Identity(n)
     if isinstance(chosen, LOBPCG):
-        iteration = Iteration(a, b, metric, k=k, largest=largest, method=chosen, tol=tol, max_iter=max_iter)
+        iteration = Iteration(Pencil(a, b), metric, k=k, largest=largest, method=chosen, tol=tol, max_iter=max_iter)
         run = iteration.run(like, x0, rng)
         values, (x, ax, bx), status, n_iter, name = run.eigenvalues, run.block, run.status, run.n_iter, "lobpcg"
     else:

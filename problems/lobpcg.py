@@ -82,6 +82,22 @@ class Block(NamedTuple):
         return Block(self.v[:, kept], self.av[:, kept], self.bv[:, kept])
 
 
+class Pencil:
+    """A symmetric pencil (A, B), multiplied with one matrix at a time.
+
+    Parameters
+    ----------
+    A, B : operators with ``@``
+    """
+
+    def __init__(self, A: Any, B: Any) -> None:
+        self._a, self._b, self.shape = A, B, A.shape
+
+    def products(self, v: Array) -> tuple[Array, Array]:
+        """A v and B v."""
+        return self._a @ v, self._b @ v
+
+
 class BlockRun(NamedTuple):
     """Where a run of LOBPCG ended."""
 
@@ -96,7 +112,8 @@ class Iteration:
 
     Parameters
     ----------
-    A, B : operators with ``@``
+    pencil : object with ``shape`` and ``products``
+        A ``Pencil``, or what makes both products at once.
     preconditioner : object with ``solve``
     k : int
         Wanted pairs.
@@ -108,16 +125,16 @@ class Iteration:
     """
 
     def __init__(
-        self, A: Any, B: Any, preconditioner: Any, *, k: int, largest: bool, method: LOBPCG, tol: float, max_iter: int
+        self, pencil: Any, preconditioner: Any, *, k: int, largest: bool, method: LOBPCG, tol: float, max_iter: int
     ) -> None:
-        self._a, self._b, self._preconditioner = A, B, preconditioner
+        self._pencil, self._preconditioner = pencil, preconditioner
         self._k, self._largest, self._method = k, largest, method
         self._tol, self._max_iter = tol, max_iter
         self._norms = (0.0, 0.0)
 
     def run(self, like: Array, x0: Array | None, rng: Seed) -> BlockRun:
         """Run from the columns of x0, filled up with random ones."""
-        n, k = self._a.shape[0], self._k
+        n, k = self._pencil.shape[0], self._k
         width = min(n, k + self._method.oversampling)
         x = standard_normal(rng, (n, width), like)
         if x0 is not None:
@@ -152,13 +169,12 @@ class Iteration:
         """B-orthonormal basis of the span of V with true products; random columns in the place of dependent ones."""
         xp, width = namespace(v), v.shape[1]
         for _ in range(3):
-            orthonormal = _orthonormalized(v, self._b)
-            if orthonormal is None:
+            x = _orthonormalized(v, self._pencil)
+            if x is None:
                 break
-            x, bx = orthonormal
-            if x.shape[1] == width:
-                return self._measured(Block(x, self._a @ x, bx))
-            v = xp.concat([x, standard_normal(rng, (v.shape[0], width - x.shape[1]), v)], axis=1)
+            if x.v.shape[1] == width:
+                return self._measured(x)
+            v = xp.concat([x.v, standard_normal(rng, (v.shape[0], width - x.v.shape[1]), v)], axis=1)
         raise RankDeficientError
 
     def _measured(self, block: Block) -> Block:
@@ -204,17 +220,14 @@ class Iteration:
         if not kept.size:
             return None
         w = w[:, kept]
-        orthonormal = _orthonormalized(w / xp.linalg.vector_norm(w, axis=0), self._b)
-        if orthonormal is None:
+        new = _orthonormalized(w / xp.linalg.vector_norm(w, axis=0), self._pencil)
+        if new is None:
             return None
-        w, bw = orthonormal
         # Scaling up what little was left of a residual has scaled up its overlap with the basis.
-        overlap = search.bv.mT @ w
-        w, bw = w - search.v @ overlap, bw - search.bv @ overlap
-        inverse = _normalizer(w.mT @ bw)
-        if inverse is not None:
-            w, bw = w @ inverse, bw @ inverse
-        return self._measured(Block(w, self._a @ w, bw))
+        known = search.times(search.bv.mT @ new.v)
+        new = Block(*(part - overlap for part, overlap in zip(new, known, strict=True)))
+        inverse = _normalizer(new.v.mT @ new.bv)
+        return self._measured(new if inverse is None else new.times(inverse))
 
     def _relative_residuals(self, x: Block, theta: Array, residual: Array) -> tuple[np.ndarray, np.ndarray]:
         """Norms of the residuals relative to max(theta) norm(B x), and what rounding alone leaves of them."""
@@ -237,25 +250,24 @@ def _beside(a: Block, b: Block) -> Block:
     return Block(*(xp.concat([first, second], axis=1) for first, second in zip(a, b, strict=True)))
 
 
-def _orthonormalized(v: Array, b: Any) -> tuple[Array, Array] | None:
-    """B-orthonormal basis of the span of V and its product with B, by Cholesky-QR twice; None where V is zero.
+def _orthonormalized(v: Array, pencil: Any) -> Block | None:
+    """B-orthonormal basis of the span of V with its products, by Cholesky-QR twice; None where V is zero.
 
     Where the Gram matrix is too ill conditioned for Cholesky, the directions that stand clear of rounding are kept
-    (singular values of its scaled form), and the product is made anew.
+    (singular values of its scaled form), and the products are made anew.
     """
-    bv = b @ v
     for _ in range(3):
-        gram = symmetric_part(v.mT @ bv)
+        block = Block(v, *pencil.products(v))
+        gram = symmetric_part(v.mT @ block.bv)
         inverse = _normalizer(gram)
         if inverse is not None:
-            v, bv = v @ inverse, bv @ inverse
-            inverse = _normalizer(symmetric_part(v.mT @ bv))
-            return (v, bv) if inverse is None else (v @ inverse, bv @ inverse)
+            block = block.times(inverse)
+            inverse = _normalizer(symmetric_part(block.v.mT @ block.bv))
+            return block if inverse is None else block.times(inverse)
         kept = _clear_directions(gram)
         if kept is None:
             return None
         v = v @ kept
-        bv = b @ v
     return None
 
 

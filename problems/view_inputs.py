@@ -16,21 +16,25 @@ _ROWS = 16384
 SPARSE_FORMATS = ("csr", "csc")
 
 
-def as_target(y: Any, like: Array) -> Any:
-    """Second view, in the kind of ``like`` unless it is an array of another library or torch dtype of its own."""
+def as_target(y: Any, like: Array, name: str = "y") -> Any:
+    """Further view, in the kind of ``like`` unless it is an array of another library or torch dtype of its own."""
     if not is_torch_array(y):
-        array = check_array(
-            y,
-            dtype=[np.float64, np.float32],
-            ensure_2d=False,
-            ensure_all_finite=False,
-            accept_sparse=SPARSE_FORMATS,
-            input_name="y",
-        )
-        y = in_kind(y, array, like)
+        y = in_kind(y, checked(y, name), like)
         if not is_torch_array(like):
             y = y.astype(like.dtype, copy=False)
     return y
+
+
+def checked(view: Any, name: str) -> Any:
+    """Numpy or sparse array in single or double precision; finiteness is read off the first pass over it."""
+    return check_array(
+        view,
+        dtype=[np.float64, np.float32],
+        ensure_2d=False,
+        ensure_all_finite=False,
+        accept_sparse=SPARSE_FORMATS,
+        input_name=name,
+    )
 
 
 def as_columns(y: Any) -> Any:

@@ -18,6 +18,7 @@ from manifolds.preconditioners import (
 from manifolds.sketching import CountSketch, Sketch, SparseSignSketch
 from problems.data import PairedViews, ViewCovariance
 from problems.data_matrix import DataMatrix
+from problems.multiview_data import MultiviewData, row_parts
 
 SKETCH_FACTOR = 4
 """Rows of the sketch per column, at first."""
@@ -52,25 +53,26 @@ class ViewPreconditioners(NamedTuple):
 
 
 def view_preconditioners(
-    data: PairedViews, name: str, rng: np.random.Generator, views: tuple[int, ...] = (0, 1)
+    data: PairedViews | MultiviewData, name: str, rng: np.random.Generator, views: tuple[int, ...] | None = None
 ) -> ViewPreconditioners:
-    """Preconditioners of both views, or of one of them, by name.
+    """Preconditioners of all views, or of one of them, by name.
 
     Parameters
     ----------
-    data : PairedViews
+    data : PairedViews or MultiviewData
     name : {"auto", "sketched", "nystrom", "diagonal", "exact", "identity"}
         ``"auto"`` sketches where the sketch is smaller than the data and its factors fit; otherwise it takes the
         Nystrom approximation.
     rng : numpy.random.Generator
-    views : tuple of int
-        0 and 1, or one of them.
+    views : tuple of int, optional
+        One of the views; all when left out.
 
     Raises
     ------
     ValueError
         If a view is rank deficient and has no ridge.
     """
+    views = tuple(range(len(data.views))) if views is None else views
     chosen = [data.views[i] for i in views]
     widest = max(view.n_features for view in chosen)
     seed = int(rng.integers(2**32))
@@ -95,28 +97,25 @@ def view_preconditioners(
     return ViewPreconditioners(metrics, condition(data, views, metrics, seed))
 
 
-def condition(data: PairedViews, views: tuple[int, ...], metrics: tuple[Any, ...], seed: int) -> float:
+def condition(data: PairedViews | MultiviewData, views: tuple[int, ...], metrics: tuple[Any, ...], seed: int) -> float:
     """Estimate of cond(M^{-1} S) of some views as one, by a few steps of Lanczos, a pass each."""
     operator: Any = ViewCovariance(data, views[0]) if len(views) == 1 else _Joint(data)
-    metric = metrics[0] if len(views) == 1 else _JointMetric(data, metrics)
+    metric = metrics[0] if len(views) == 1 else JointMetric(data, metrics)
     return extreme_eigenvalues(operator, metric, steps=LANCZOS_STEPS, rng=seed).condition
 
 
-def _grams(data: PairedViews, views: tuple[int, ...]) -> tuple[Array, ...]:
-    """Covariances of some views, by one pass."""
-    if len(views) == 1:
-        return (data.views[views[0]].gram(),)
-    xx, _, yy = data.covariances()
-    return xx, yy
+def _grams(data: PairedViews | MultiviewData, views: tuple[int, ...]) -> tuple[Array, ...]:
+    """Covariances of all views or of one, by one pass."""
+    return (data.views[views[0]].gram(),) if len(views) == 1 else data.own_covariances()
 
 
-def _sketched(data: PairedViews, views: tuple[int, ...], size: int, seed: int) -> ViewPreconditioners:
+def _sketched(data: PairedViews | MultiviewData, views: tuple[int, ...], size: int, seed: int) -> ViewPreconditioners:
     """Sketched preconditioners, by larger sketches until the condition number is small."""
     chosen = [data.views[i] for i in views]
     widest = max(view.n_features for view in chosen)
     sketch: Sketch = CountSketch(size, seed)
     while True:
-        sketches = data.sketch(sketch) if len(views) == 2 else (chosen[0].sketch(sketch),)
+        sketches = data.sketch(sketch) if len(views) > 1 else (chosen[0].sketch(sketch),)
         metrics = tuple(_sketched_metric(part, view) for part, view in zip(sketches, chosen, strict=True))
         _require_full_rank(metrics, (10 * machine_epsilon(data.like)) ** 2, chosen)
         estimate = condition(data, views, metrics, seed)
@@ -144,8 +143,8 @@ def _require_full_rank(metrics: tuple[Any, ...], rounding: float, views: list[Da
 
 def _rank_deficient(name: str) -> ValueError:
     return ValueError(
-        f"{name} is numerically rank deficient; add a ridge (reg > 0) or use solver='direct' or 'cholesky-qr', which "
-        "truncate"
+        f"{name} is numerically rank deficient; add a ridge (reg > 0) or use a solver that truncates it: 'direct', or "
+        "'cholesky-qr' for two views"
     )
 
 
@@ -168,24 +167,24 @@ class _WithoutRidge:
 
 
 class _Joint:
-    """Both covariances as the blocks of one matrix: a product is one pass."""
+    """Covariances of all views as the blocks of one matrix: a product is one pass."""
 
-    def __init__(self, data: PairedViews) -> None:
+    def __init__(self, data: PairedViews | MultiviewData) -> None:
         self._data, self.like, self.dtype = data, data.like, data.like.dtype
         self.shape = (sum(data.n_features),) * 2
 
     def __matmul__(self, v: Array) -> Array:
-        d = self._data.n_features[0]
-        products = self._data.products(v[:d], v[d:])
-        return namespace(v).concat([products.xx, products.yy], axis=0)
+        products = self._data.own_products(row_parts(v, self._data.n_features))
+        return namespace(v).concat(products, axis=0)
 
 
-class _JointMetric:
-    """Both preconditioners as the blocks of one."""
+class JointMetric:
+    """Preconditioners of views as the blocks of one."""
 
-    def __init__(self, data: PairedViews, pair: tuple[Any, ...]) -> None:
-        self._d, self._pair = data.n_features[0], pair
+    def __init__(self, data: PairedViews | MultiviewData, metrics: tuple[Any, ...]) -> None:
+        self._sizes, self._metrics = data.n_features, metrics
 
     def solve(self, v: Array) -> Array:
-        x, y = self._pair
-        return namespace(v).concat([x.solve(v[: self._d]), y.solve(v[self._d :])], axis=0)
+        parts = row_parts(v, self._sizes)
+        solved = [metric.solve(part) for metric, part in zip(self._metrics, parts, strict=True)]
+        return namespace(v).concat(solved, axis=0)

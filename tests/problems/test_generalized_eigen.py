@@ -11,7 +11,7 @@ from scipy.sparse.linalg import aslinearoperator
 
 from manifolds import CholeskyPreconditioner, GramOperator, NystromPreconditioner, SketchedGramPreconditioner
 from problems import LOBPCG, generalized_eigh
-from problems.lobpcg import Iteration
+from problems.lobpcg import Iteration, Pencil
 from rankopt import TrustRegion
 from rankopt.solvers.stopping import Status
 from tests.arrays import kind_of, orthogonal, spd, to_float64
@@ -186,12 +186,13 @@ def test_what_is_left_of_a_residual_is_orthonormal_to_the_basis():
         def solve(self, v):
             return start.v + 0.1 * noise
 
-    iteration = Iteration(A, B, Answer(), k=K, largest=True, method=LOBPCG(0), tol=1e-8, max_iter=10)
+    iteration = Iteration(Pencil(A, B), Answer(), k=K, largest=True, method=LOBPCG(0), tol=1e-8, max_iter=10)
     start = iteration._start(rng.standard_normal((N, K)), 0)
     new = iteration._search_directions(start.av, start)
     np.testing.assert_allclose(start.bv.T @ new.v, 0.0, atol=1e-14)
     np.testing.assert_allclose(new.v.T @ B @ new.v, np.eye(K), atol=1e-10)
     np.testing.assert_allclose(new.bv, B @ new.v, atol=1e-10)
+    np.testing.assert_allclose(new.av, A @ new.v, atol=1e-10 * np.abs(A).max())
 
 
 def test_start_vectors_near_the_solution_save_iterations():

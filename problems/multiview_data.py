@@ -1,0 +1,280 @@
+"""Any number of views of the same rows as covariance operators: read in row blocks, and reads are counted.
+
+With views X_1, ..., X_m (n x d_i), their column means removed implicitly, and weights W = diag(w) / sum(w),
+
+    S_ij = Xc_i^T W Xc_j  for i != j,    S_ii = Xc_i^T W Xc_i + reg_i I.
+
+A *pass* reads every row of all views once. The centred data is never formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from manifolds.linalg import Array, identity, machine_epsilon, namespace, require_same_kind
+from manifolds.sketching import Sketch
+from problems.co_moments import Moments, column_scales
+from problems.data_matrix import DataMatrix, RowBlocks, as_ridge, gather, sketch_together
+from problems.row_blocks import as_data, cross_product, empty_like, row_block, widened
+
+
+def row_parts(v: Array, sizes: Sequence[int]) -> list[Array]:
+    """Stretches of rows of these sizes, one after the other."""
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    return [v[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+class MultiviewCovariances:
+    """Dense covariances of several views with the face of ``MultiviewData``; a pass is then one product with them.
+
+    Parameters
+    ----------
+    matrix : array of shape (D, D)
+        The blocks S_ij in one matrix; D is the number of features of all views together.
+    n_features : sequence of int
+        Of each view.
+    """
+
+    def __init__(self, matrix: Array, n_features: Sequence[int]) -> None:
+        self.matrix, self.n_features = matrix, tuple(n_features)
+        self.n_passes = 0
+
+    @property
+    def like(self) -> Array:
+        """Empty array of the data's kind."""
+        return self.matrix[:0]
+
+    def block(self, i: int, j: int) -> Array:
+        """The block S_ij."""
+        return row_parts(row_parts(self.matrix, self.n_features)[i].mT, self.n_features)[j].mT
+
+    def products(self, directions: Sequence[Array]) -> tuple[Array, ...]:
+        """Products [S_i1 a_1, ..., S_im a_m] for each view, with directions a_j of shape (d_j, p)."""
+        self.n_passes += 1
+        xp = namespace(self.matrix)
+        parts = [columns.mT @ a for columns, a in zip(row_parts(self.matrix, self.n_features), directions, strict=True)]
+        return tuple(row_parts(xp.concat(parts, axis=1), self.n_features))
+
+    def view_product(self, view: int, a: Array) -> Array:
+        """Product of the covariance of one view with a direction."""
+        self.n_passes += 1
+        return self.block(view, view) @ a
+
+
+class MultiviewData:
+    """Several views with the same rows, read in row blocks: means, sketches, covariances and their products.
+
+    Parameters
+    ----------
+    views : sequence of array or scipy sparse matrix of shape (n, d_i)
+        At least two, as ``DataMatrix`` takes them, of one library, dtype and device; they are read, never copied or
+        changed.
+    reg : float or sequence of float
+        Ridge on the covariances, one for all views or one per view.
+    scale : bool
+        Whether columns are divided by their standard deviations, implicitly like the centring.
+    sample_weight : array of shape (n,), optional
+        Non-negative weights of the rows; only their ratios matter.
+    block_rows : int, optional
+        Rows per block at most.
+
+    Attributes
+    ----------
+    views : tuple of DataMatrix
+    n_samples : int
+    n_features : tuple of int
+    n_passes : int
+        Reads of the data so far; a read of one view counts as one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the views are not at least two real floating matrices of one kind with the same number of rows, or hold NaN
+        or infinity (found in the first pass, not in an extra one).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> views = list(np.random.default_rng(0).standard_normal((3, 50, 2)))
+    >>> data = MultiviewData(views, reg=0.1)
+    >>> stacked = np.cov(np.hstack(views).T, bias=True) + 0.1 * np.eye(6)
+    >>> np.allclose(data.covariances().matrix, stacked)
+    True
+    >>> np.allclose(data.products([np.eye(2)] * 3)[1], stacked[2:4])
+    True
+    """
+
+    def __init__(
+        self,
+        views: Sequence[Any],
+        *,
+        reg: float | Sequence[float] = 0.0,
+        scale: bool = False,
+        sample_weight: Any = None,
+        block_rows: int | None = None,
+    ) -> None:
+        if not isinstance(views, (list, tuple)):
+            raise TypeError(f"views must be a list of data matrices, got {type(views).__name__}")
+        if len(views) < 2:
+            raise ValueError(f"views must hold at least two data matrices, got {len(views)}")
+        names = [f"views[{i}]" for i in range(len(views))]
+        for name, view in zip(names, views, strict=True):
+            as_data(view, name)
+        for name, view in zip(names[1:], views[1:], strict=True):
+            require_same_kind(empty_like(view), empty_like(views[0]), name, names[0])
+            if view.shape[0] != views[0].shape[0]:
+                raise ValueError(
+                    f"all views must have the same number of rows, got {views[0].shape[0]} in {names[0]} and "
+                    f"{view.shape[0]} in {name}"
+                )
+        self.reg, self.scale = as_ridges(reg, len(views)), scale
+        self.views = tuple(
+            DataMatrix(view, reg=ridge, scale=scale, sample_weight=sample_weight, block_rows=block_rows, name=name)
+            for name, view, ridge in zip(names, views, self.reg, strict=True)
+        )
+        self.n_samples = views[0].shape[0]
+        self.n_features = tuple(view.shape[1] for view in views)
+        self.rows = RowBlocks(views, block_rows)
+        self._passes = 0
+
+    @property
+    def n_passes(self) -> int:
+        """Reads of the data so far; a read of one view counts as one."""
+        return self._passes + sum(view.n_passes for view in self.views)
+
+    @property
+    def like(self) -> Array:
+        """Empty array of the data's kind."""
+        return self.views[0].like
+
+    @property
+    def moments(self) -> tuple[Moments, ...]:
+        """Column means and scales of all views; costs a pass unless one has given them already."""
+        if any(view._moments is None for view in self.views):
+            self._passes += 1
+            gather(self.views, lambda first, blocks: None, self.rows)
+        return tuple(view.moments for view in self.views)
+
+    def sketch(self, sketch: Sketch) -> tuple[Array, ...]:
+        """Sketches S W^{1/2} Xc_i of all centred views by the same S, in one pass."""
+        self._passes += 1
+        return tuple(sketch_together(self.views, sketch, self.rows))
+
+    def covariances(self, *, double: bool = False) -> MultiviewCovariances:
+        """Dense covariances of all views in double precision, in one pass; ridge included.
+
+        Parameters
+        ----------
+        double : bool
+            Whether products of single-precision blocks are taken in double precision, too, and not only added up in it.
+        """
+        xp, m = namespace(self.like), len(self.views)
+        blocks = self._covariance_blocks([(i, j) for i in range(m) for j in range(i, m)], double=double)
+        rows = [[blocks[i, j] if i <= j else blocks[j, i].mT for j in range(m)] for i in range(m)]
+        return MultiviewCovariances(xp.concat([xp.concat(row, axis=1) for row in rows], axis=0), self.n_features)
+
+    def own_covariances(self) -> tuple[Array, ...]:
+        """Dense covariance S_ii of each view in the dtype of the data, in one pass."""
+        blocks = self._covariance_blocks([(i, i) for i in range(len(self.views))], double=False)
+        return tuple(map(self.views[0].cast, blocks.values()))
+
+    def products(self, directions: Sequence[Array]) -> tuple[Array, ...]:
+        """Products [S_i1 a_1, ..., S_im a_m] for each view in one pass, with directions a_j of shape (d_j, p)."""
+        starts = [sum(a.shape[1] for a in directions[:i]) for i in range(len(directions))]
+
+        def together(scores: list[Array]) -> list[Array]:
+            return [namespace(scores[0]).concat(scores, axis=1)] * len(scores)
+
+        products = self._products_with_scores(directions, together)
+        for product, a, start, ridge in zip(products, directions, starts, self.reg, strict=True):
+            product[:, start : start + a.shape[1]] += ridge * a
+        return tuple(products)
+
+    def own_products(self, directions: Sequence[Array]) -> tuple[Array, ...]:
+        """Products S_ii a_i with directions of shape (d_i, p), in one pass."""
+        products = self._products_with_scores(directions, lambda scores: scores)
+        return tuple(product + ridge * a for product, a, ridge in zip(products, directions, self.reg, strict=True))
+
+    def pencil_products(self, directions: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+        """Sums of S_ij a_j over all j, and S_ii a_i, for each view in one pass, with directions of shape (d_i, p)."""
+        p = directions[0].shape[1]
+
+        def paired(scores: list[Array]) -> list[Array]:
+            total = sum(scores[1:], start=scores[0])
+            return [namespace(total).concat([total, own], axis=1) for own in scores]
+
+        products = self._products_with_scores(directions, paired)
+        ridges = [ridge * a for ridge, a in zip(self.reg, directions, strict=True)]
+        together = list(zip(products, ridges, strict=True))
+        return [part[:, :p] + ridge for part, ridge in together], [part[:, p:] + ridge for part, ridge in together]
+
+    def view_product(self, view: int, a: Array) -> Array:
+        """Product of the covariance of one view with a direction; a read of that view alone."""
+        self.moments  # noqa: B018 - those of all views come from one pass
+        return self.views[view].products(a)
+
+    def _products_with_scores(
+        self, directions: Sequence[Array], arrange: Callable[[list[Array]], list[Array]]
+    ) -> list[Array]:
+        """Products Xc_i^T W Z_i, where ``arrange`` makes the Z_i of the scores Xc_j a_j, in one pass."""
+        self.moments  # noqa: B018 - known before the pass
+        scores_of = [view.scores(a) for view, a in zip(self.views, directions, strict=True)]
+        widths = [part.shape[1] for part in arrange([a[:0] for a in directions])]
+
+        def part(first: int, stop: int) -> tuple[Array, ...]:
+            totals = [self.views[0].zeros((width,)) for width in widths]
+            results = [
+                self.views[0].zeros((view.n_features, width)) for view, width in zip(self.views, widths, strict=True)
+            ]
+            for begin, end in self.rows.within(first, stop):
+                blocks = [row_block(view.data, begin, end) for view in self.views]
+                scores = [scores(block, begin, end) for scores, block in zip(scores_of, blocks, strict=True)]
+                for i, (block, z) in enumerate(zip(blocks, arrange(scores), strict=True)):
+                    results[i] += block.T @ z
+                    totals[i] += namespace(z).sum(z, axis=0)
+            return (*results, *totals)
+
+        self._passes += 1
+        sums = self.rows.sum(part)
+        m = len(self.views)
+        return [view.centred(*parts) for view, *parts in zip(self.views, sums[:m], sums[m:], strict=True)]
+
+    def _covariance_blocks(self, pairs: Sequence[tuple[int, int]], *, double: bool) -> dict[tuple[int, int], Array]:
+        """Blocks S_ij for pairs of views, with all pairs (i, i) among them, in double precision by one pass."""
+        lead = self.views[0]
+        sums = {(i, j): lead.zeros((self.n_features[i], self.n_features[j])) for i, j in pairs}
+
+        def add(first: int, blocks: list[Any]) -> None:
+            if double:
+                blocks = [widened(block) for block in blocks]
+            for (i, j), total in sums.items():
+                total += cross_product(blocks[i], blocks[j])
+
+        self._passes += 1
+        wide, weight = lead.zeros((0,)).dtype, lead.total_weight
+        gaps = [lead.cast(gap, wide) for gap in gather(self.views, add, self.rows, rows=4096)]
+        for (i, j), total in sums.items():
+            total -= weight * gaps[i][:, None] * gaps[j]
+        factors = [
+            column_scales(
+                sums[i, i], lead.cast(view.moments.mean, wide), weight, machine_epsilon(lead.like), scale=self.scale
+            )[1]
+            for i, view in enumerate(self.views)
+        ]
+        blocks = {(i, j): total * (factors[i] / weight)[:, None] * factors[j] for (i, j), total in sums.items()}
+        for i, ridge in enumerate(self.reg):
+            blocks[i, i] += ridge * identity(self.n_features[i], blocks[i, i])
+        return blocks
+
+
+def as_ridges(reg: Any, count: int) -> tuple[float, ...]:
+    """Ridge of each view from one number or one per view; a ValueError unless they are finite and non-negative."""
+    several = isinstance(reg, (tuple, list)) or getattr(reg, "ndim", 0) == 1
+    ridges = tuple(reg) if several else (reg,) * count
+    if len(ridges) == count:
+        try:
+            return tuple(map(as_ridge, ridges))
+        except ValueError:
+            pass
+    raise ValueError(f"reg must be a non-negative number or a sequence of one for each of {count} views, got {reg!r}")
