@@ -1,6 +1,6 @@
 """Passes over files of two float32 views of 500 columns: against reading their bytes, against memory, and by dask.
 
-``--gigabytes`` sets the size of both files together; 20 where the disk has room and time, 4 when left out. The files are
+``--gigabytes`` sets the size of both files together: 20 where the disk has room and time, 4 when left out. Files are
 written for the purpose and deleted. Not cached means that the system was told to forget them before each pass.
 """
 
@@ -52,7 +52,7 @@ def read(paths):
     """Read all bytes into one buffer, the files by turns as a pass does."""
     buffer = np.empty(2**23, dtype=np.uint8).data
     streams = [open(path, "rb", buffering=0) for path in paths]  # noqa: SIM115
-    while any([stream.readinto(buffer) for stream in streams]):
+    while sum(stream.readinto(buffer) for stream in streams):
         pass
     for stream in streams:
         stream.close()

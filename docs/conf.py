@@ -59,7 +59,8 @@ html_theme_options = {
     "footer_end": [],
     "show_prev_next": False,
 }
-html_sidebars = {"index": [], "idea": [], "subspaces": [], "cca": [], "training": [], "choosing": []}
+_TEXTS = "index idea choosing subspaces cca lda multiview training completion sampled migration"
+html_sidebars = {page: [] for page in _TEXTS.split()}
 html_show_sourcelink = False
 
 

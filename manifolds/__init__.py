@@ -1,11 +1,17 @@
 """Shared geometry core: manifolds, metrics and preconditioners, sketching, subspace tracking, numerical checks."""
 
+from manifolds.adapters.geoopt_adapters import from_geoopt, to_geoopt
+from manifolds.adapters.pymanopt_adapters import from_pymanopt, to_pymanopt
 from manifolds.checks import check_gradient, check_hessian, check_manifold, check_retraction
 from manifolds.euclidean import Euclidean
 from manifolds.extreme_eigenvalues import ExtremeEigenvalues, extreme_eigenvalues
+from manifolds.fixed_rank import FixedRank
+from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent
 from manifolds.generalized_stiefel import GeneralizedStiefel
 from manifolds.gram import GramOperator
 from manifolds.grassmann import Grassmann
+from manifolds.low_rank import LowRankMatrix
+from manifolds.low_rank_retractions import ProjectorSplitting, TruncatedSVD
 from manifolds.manifold import ArrayManifold, LocalGeometry, Manifold, RetractionCurve
 from manifolds.nystrom import NystromApproximation, NystromPreconditioner, randomized_nystrom
 from manifolds.oblique import Oblique
@@ -31,6 +37,10 @@ from manifolds.retractions import (
     Retraction,
 )
 from manifolds.rotations import Rotations
+from manifolds.sampled.dimension import estimate_dimension
+from manifolds.sampled.function import SampledFunction
+from manifolds.sampled.local_fit import SampledWarning, TooFewSamplesError
+from manifolds.sampled.manifold import SampledManifold
 from manifolds.sketching import CountSketch, GaussianSketch, Sketch, SparseSignSketch
 from manifolds.sphere import Sphere
 from manifolds.stiefel import Stiefel
@@ -65,6 +75,9 @@ __all__ = [
     "ExactSVD",
     "Exponential",
     "ExtremeEigenvalues",
+    "FixedRank",
+    "FixedRankPoint",
+    "FixedRankTangent",
     "FourierSketch",
     "GaussianSketch",
     "GeneralizedStiefel",
@@ -74,6 +87,7 @@ __all__ = [
     "HadamardSketch",
     "IdentityPreconditioner",
     "LocalGeometry",
+    "LowRankMatrix",
     "LowRankPreconditioner",
     "Manifold",
     "NystromApproximation",
@@ -84,6 +98,7 @@ __all__ = [
     "Preconditioner",
     "PreconditionerChoice",
     "Product",
+    "ProjectorSplitting",
     "RandomBasis",
     "RandomizedRange",
     "RankDeficientError",
@@ -92,6 +107,9 @@ __all__ = [
     "RetractionCurve",
     "RiemannianStep",
     "Rotations",
+    "SampledFunction",
+    "SampledManifold",
+    "SampledWarning",
     "Sketch",
     "SketchedGramPreconditioner",
     "SparseSignSketch",
@@ -100,14 +118,21 @@ __all__ = [
     "SubspaceChange",
     "SubspaceTracker",
     "SymmetricPositiveDefinite",
+    "TooFewSamplesError",
     "TriangularPreconditioner",
+    "TruncatedSVD",
     "UpdateRule",
     "Verdict",
     "check_gradient",
     "check_hessian",
     "check_manifold",
     "check_retraction",
+    "estimate_dimension",
     "extreme_eigenvalues",
+    "from_geoopt",
+    "from_pymanopt",
     "gram_preconditioner",
     "randomized_nystrom",
+    "to_geoopt",
+    "to_pymanopt",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from manifolds.linalg import Array, Seed, as_generator, machine_epsilon, namespace
+from manifolds.low_rank import FactoredMatrix, LowRankMatrix
 from manifolds.manifold import Manifold, Point
 from manifolds.objective import as_objective
 from manifolds.verdict import Verdict, close, said, step_lengths, taylor_verdict
@@ -189,7 +190,7 @@ def check_retraction(
         retraction = manifold.second_order_retraction if order == 2 else manifold.retraction
 
     def errors(v: Point) -> np.ndarray:
-        bend = geometry.geodesic_acceleration(v)
+        bend = geometry.geodesic_acceleration(v) if order == 2 else manifold.zero_vector(x)
         return np.array([_size(manifold, tangential(t, v, bend)) for t in steps])
 
     def tangential(t: float, v: Point, bend: Point) -> Point:
@@ -213,7 +214,7 @@ def check_manifold(manifold: Manifold, *, point: Point = None, rng: Seed = None,
     Points and tangent vectors are what they claim; the projection is tangent, linear, idempotent and self-adjoint in
     the metric; the Riemannian gradient is the Riesz representative; the retractions are of their orders and the
     velocity of their curves is true; transport is tangent and linear; gradient and Hessian of a test function pass
-    their checks.
+    their checks, the latter where the manifold has Hessians.
 
     Parameters
     ----------
@@ -316,7 +317,9 @@ def _check_test_function(manifold: Manifold, x: Point, generator: Any) -> Verdic
         return manifold.linear_combination(1 + half(u), weighted(w), slope, weighted(u))
 
     first = check_gradient(cost, manifold, gradient, point=x, rng=generator)
-    return first and check_hessian(cost, manifold, gradient, hessian, point=x, rng=generator)
+    if not (first and manifold.has_hessian):
+        return first
+    return check_hessian(cost, manifold, gradient, hessian, point=x, rng=generator)
 
 
 def _row_weights(z: Array) -> Array:
@@ -326,6 +329,9 @@ def _row_weights(z: Array) -> Array:
 
 
 def _map(function: Callable[..., Any], *points: Point) -> Point:
+    if isinstance(points[-1], FactoredMatrix):  # what acts on rows acts on the left factor
+        factors = [point.factors() for point in points]
+        return LowRankMatrix(function(*(left for left, _ in factors)), factors[-1].right)
     if isinstance(points[0], tuple):
         return points[0]._make(_map(function, *parts) for parts in zip(*points, strict=True))  # type: ignore[attr-defined]
     return function(*points)

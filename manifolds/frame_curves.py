@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from manifolds.linalg import Array, expand, identity, namespace, newton_schulz_step, skew_part, symmetric_part
+from manifolds.linalg import (
+    Array,
+    combination,
+    expand,
+    identity,
+    namespace,
+    skew_part,
+    symmetric_part,
+)
 from manifolds.manifold import RetractionCurve
+from manifolds.matrix_functions import newton_schulz_step
 
 if TYPE_CHECKING:
     from manifolds.orthonormal_frames import FrameGeometry
@@ -21,30 +30,31 @@ class FrameCurve(RetractionCurve):
         self._retraction = retraction
         self._bx = geometry.gram_point
         self._bv = tangent_vector if self._product is None else self._product(tangent_vector)
-        # Y, B Y and T of the latest point: a line search asks for a point and then for the velocity there. Arrays of
+        # X, B Y and T of the latest point: a line search asks for a point and then for the velocity there. Arrays of
         # several t are not recognized again, since they may have been written to.
         self._latest: tuple[float | None, Array, Array, Array | None] = (None, tangent_vector, tangent_vector, None)
 
     def point(self, t: Any) -> Array:
         y, by = self._line(t)
         x, normalizer = self._retraction.orthonormalize_with_normalizer(y, by, self._product)
-        self._latest = t if isinstance(t, float) else None, y, by, normalizer
+        self._latest = t if isinstance(t, float) else None, x, by, normalizer
         return x
 
     def velocity(self, t: Any) -> Array:
-        """V T + Y T'."""
-        latest, y, by, normalizer = self._latest
-        if latest is None or latest is not t:
-            (y, by), normalizer = self._line(t), None
-        if normalizer is None:
+        """V T + Y T' = W - X K with W = V T and the K of T' = -T K."""
+        latest, x, by, normalizer = self._latest
+        if latest is None or latest is not t or normalizer is None:
+            y, by = self._line(t)
             normalizer = self._retraction.normalizer(y.mT @ by)
-        half = self._v.mT @ by
-        return self._v @ normalizer + y @ self._retraction.normalizer_derivative(normalizer, half + half.mT)
+            x = y @ normalizer
+        w = self._v @ normalizer
+        # (B X)^T W, where B X = B Y T is X itself or would be one more tall product.
+        half = x.mT @ w if self._product is None else normalizer.mT @ (by.mT @ w)
+        return w - x @ self._retraction.normalizer_rate(normalizer, half + half.mT)
 
     def _line(self, t: Any) -> tuple[Array, Array]:
-        t = expand(t, 2)
-        y = self._x + t * self._v
-        return y, (y if self._product is None else self._bx + t * self._bv)
+        y = combination(1.0, self._x, t, self._v)
+        return y, (y if self._product is None else combination(1.0, self._bx, t, self._bv))
 
 
 class CayleyCurve(RetractionCurve):

@@ -7,6 +7,7 @@ lyap(C, R) the solution S of C S + S C = R. Only M^{-1} is needed, except for in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from manifolds.lazy import lazy_property
@@ -183,8 +184,17 @@ class GeneralizedStiefelGeometry(FrameGeometry):
         gram_tangent: Array | None = None,
     ) -> Array:
         """D^2 f(X)[V] - B V S with the gradient's S, which is M Hess f(X)[V] on tangent vectors; B V may be given."""
-        gram_tangent = self.manifold.gram_product(tangent_vector) if gram_tangent is None else gram_tangent
-        return euclidean_hessian - gram_tangent @ self.multiplier(euclidean_gradient)
+        return self.hessian_form(euclidean_gradient)(euclidean_hessian, tangent_vector, gram_tangent)
+
+    def hessian_form(self, euclidean_gradient: Array) -> Callable[..., Array]:
+        """D^2 f(X)[V] - B V S with the gradient's S, as by ``hessian_covector``."""
+        multiplier = self.multiplier(euclidean_gradient)
+
+        def covector(euclidean_hessian: Array, v: Array, gram_tangent: Array | None = None) -> Array:
+            gram_tangent = self.manifold.gram_product(v) if gram_tangent is None else gram_tangent
+            return euclidean_hessian - gram_tangent @ multiplier
+
+        return covector
 
     def pairing(self, covector: Array, tangent_vector: Array) -> Array:
         """Trace tr(C^T V), without M."""

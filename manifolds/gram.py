@@ -53,7 +53,7 @@ class GramOperator:
             )
         if data.ndim != 2 or 0 in data.shape:
             raise ValueError(f"data must be a matrix of shape (n, d) that is not empty, got shape {tuple(data.shape)}")
-        self.like = data[:0] if is_array(data) else np.empty((0, data.shape[1]), dtype=data.dtype)
+        self.like = data[:0, ...] if is_array(data) else np.empty((0, data.shape[1]), dtype=data.dtype)
         require_real_floating(self.like, "data")
         require_nonnegative("ridge", ridge)
         self.data, self.ridge = data, float(ridge)
@@ -104,7 +104,7 @@ def as_symmetric_operator(name: str, operator: Any) -> tuple[Any, Array]:
             f"{name} must be a square matrix, got shape {tuple(shape)}; "
             "for the Gram matrix of data X, pass GramOperator(X)"
         )
-    like = operator[:0] if is_array(operator) else getattr(operator, "like", None)
+    like = operator[:0, ...] if is_array(operator) else getattr(operator, "like", None)
     if like is None:
         like = np.empty(0, dtype=getattr(operator, "dtype", None) or np.float64)
     require_real_floating(like, name)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from manifolds.linalg import Array, expand, inner_product, namespace, newton_schulz_step, norm
+from manifolds.linalg import (
+    Array,
+    expand,
+    inner_product,
+    namespace,
+    norm,
+)
 from manifolds.manifold import RetractionCurve
+from manifolds.matrix_functions import newton_schulz_step
 from manifolds.orthonormal_frames import FrameGeometry, OrthonormalFrames
 
 
@@ -61,8 +69,12 @@ class GrassmannGeometry(FrameGeometry):
         return self.projection(euclidean_gradient)
 
     def riemannian_hessian(self, euclidean_gradient: Array, euclidean_hessian: Array, tangent_vector: Array) -> Array:
+        return self.hessian_form(euclidean_gradient)(euclidean_hessian, tangent_vector)
+
+    def hessian_form(self, euclidean_gradient: Array) -> Callable[[Array, Array], Array]:
         """Hess f(X)[V] = P( D^2 f(X)[V] ) - V X^T grad f."""
-        return self.projection(euclidean_hessian - tangent_vector @ (self.point.mT @ euclidean_gradient))
+        multiplier = self.point.mT @ euclidean_gradient
+        return lambda euclidean_hessian, v: self.projection(euclidean_hessian - v @ multiplier)
 
     def geodesic(self, tangent_vector: Array) -> GrassmannGeodesic:
         return GrassmannGeodesic(self.point, tangent_vector)

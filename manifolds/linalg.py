@@ -1,5 +1,7 @@
 """Named kernels on numpy arrays and torch tensors: what the array API lacks, one body per library.
 
+Other arrays that follow the standard get a body in its own terms, slower where the standard lacks an operation.
+
 Every function takes arrays with leading batch dimensions and answers in the library, dtype and device of its input.
 Vectors are the columns of the last two axes, so that an ``n x p`` matrix is ``p`` vectors of length ``n``.
 """
@@ -12,30 +14,37 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from array_api_compat import is_numpy_array, is_torch_array
+from array_api_compat import array_namespace, is_numpy_array, is_torch_array
 from array_api_compat import numpy as numpy_namespace
 
 if TYPE_CHECKING:
     import torch
 
 Array: TypeAlias = Any
-"""A numpy array or a torch tensor."""
+"""A numpy array, a torch tensor, or another array of the Python array API standard."""
 
 Seed: TypeAlias = "int | np.random.Generator | torch.Generator | None"
 """Where randomness comes from: fresh entropy, a seed, or a generator that is advanced."""
 
 
 def namespace(array: Array) -> Any:
-    """Array-API namespace of a numpy array or torch tensor."""
+    """Array-API namespace of an array."""
     if type(array) is np.ndarray:  # first, since small problems ask often
         return numpy_namespace
     if is_torch_array(array):
         from array_api_compat import torch as torch_namespace
 
         return torch_namespace
-    if not is_numpy_array(array):
+    if is_numpy_array(array):
+        return numpy_namespace
+    if not is_array(array):
         raise TypeError(f"expected a numpy array or a torch tensor, got {type(array).__name__}")
-    return numpy_namespace
+    return array_namespace(array)
+
+
+def _is_numpy(array: Array) -> bool:
+    """Whether numpy's and scipy's own routines can be used, asked of what small matrices mostly are first."""
+    return type(array) is np.ndarray or is_numpy_array(array)
 
 
 def _is_torch(array: Array) -> bool:
@@ -44,8 +53,8 @@ def _is_torch(array: Array) -> bool:
 
 
 def is_array(value: object) -> bool:
-    """Whether the value is a numpy array or a torch tensor."""
-    return is_numpy_array(value) or is_torch_array(value)
+    """Whether the value is a numpy array, a torch tensor, or an array of the standard of another library."""
+    return is_numpy_array(value) or is_torch_array(value) or hasattr(type(value), "__array_namespace__")
 
 
 def is_scipy_sparse(value: object) -> bool:
@@ -56,9 +65,10 @@ def is_scipy_sparse(value: object) -> bool:
 
 def kind(array: Array) -> tuple[str, str, str]:
     """Library, dtype and device of an array, as words that can be compared and shown."""
-    if is_torch_array(array):
-        return "torch", str(array.dtype).removeprefix("torch."), str(array.device)
-    return "numpy", str(array.dtype), "cpu"
+    if is_numpy_array(array):
+        return "numpy", str(array.dtype), "cpu"
+    library = "torch" if is_torch_array(array) else namespace(array).__name__
+    return library, str(array.dtype).removeprefix(f"{library}."), str(array.device)
 
 
 def is_same_kind(a: object, b: Array) -> bool:
@@ -70,8 +80,8 @@ def is_same_kind(a: object, b: Array) -> bool:
 
 def is_transposed_view(array: Array) -> bool:
     """Whether matrices lie in memory column by column, as the transpose of an ordinary array does."""
-    strides = array.stride() if is_torch_array(array) else array.strides
-    return strides[-2] < strides[-1] and array.shape[-1] > 1
+    strides = array.stride() if is_torch_array(array) else getattr(array, "strides", None)
+    return strides is not None and strides[-2] < strides[-1] and array.shape[-1] > 1
 
 
 def require_same_kind(array: Array, like: Array, name: str, like_name: str) -> None:
@@ -120,16 +130,31 @@ _EPSILONS = {dtype: float(np.finfo(dtype).eps) for dtype in map(np.dtype, ("floa
 
 def expand(coefficient: Any, ndim: int) -> Any:
     """Append ``ndim`` axes to a batch of coefficients, so that it multiplies a batch of arrays; numbers pass."""
-    if ndim == 0 or not getattr(coefficient, "ndim", 0):
+    if type(coefficient) is float or ndim == 0 or not getattr(coefficient, "ndim", 0):
         return coefficient
     return coefficient[(...,) + (None,) * ndim]
+
+
+def combination(a: Any, u: Array, b: Any, v: Array, ndim: int = 2) -> Array:
+    """Linear combination a u + b v of arrays with ``ndim`` axes, for numbers or batches of numbers a and b.
+
+    Nothing is multiplied by a plain one or zero, which solvers pass often: it would take a third of the time or more.
+    """
+    if type(b) is float and b == 0.0:
+        return expand(a, ndim) * u
+    first = u if type(a) is float and a == 1.0 else expand(a, ndim) * u
+    second = v if type(b) is float and b == 1.0 else expand(b, ndim) * v
+    return first + second
 
 
 def inner_product(a: Array, b: Array, ndim: int = 2) -> Array:
     """Sum of the products of entries over the last ``ndim`` axes, tr(A^T B) for matrices."""
     if type(a) is np.ndarray and a.ndim == ndim:
         return np.vdot(a, b)
-    return namespace(a).sum(a * b, axis=tuple(range(-ndim, 0)))
+    products, axes = a * b, tuple(range(-ndim, 0))
+    if not ndim:
+        return products
+    return products.sum(axis=axes) if hasattr(products, "sum") else namespace(a).sum(products, axis=axes)
 
 
 def norm(a: Array, ndim: int = 2) -> Array:
@@ -166,9 +191,13 @@ def skew_part(a: Array) -> Array:
 
 def identity(p: int, like: Array) -> Array:
     """Identity matrix ``p x p`` of the kind of an array."""
-    if is_torch_array(like):
-        return namespace(like).eye(p, dtype=like.dtype, device=like.device)
-    return np.eye(p, dtype=like.dtype)
+    if _is_torch(like):
+        import torch
+
+        return torch.eye(p, dtype=like.dtype, device=like.device)
+    if _is_numpy(like):
+        return np.eye(p, dtype=like.dtype)
+    return namespace(like).eye(p, dtype=like.dtype, device=like.device)
 
 
 def is_traced(array: Array) -> bool:
@@ -191,15 +220,17 @@ def cholesky(gram: Array) -> Array | None:
             return namespace(gram).linalg.cholesky(gram).mT
         lower, info = namespace(gram).linalg.cholesky_ex(gram)
         return None if bool(info.any()) or not bool(lower.detach().isfinite().all()) else lower.mT
-    if gram.ndim == 2 and gram.dtype.char in "fd":
+    if gram.ndim == 2 and _is_numpy(gram) and gram.dtype.char in "fd":
         upper, info = _lapack("potrf", gram.dtype.char)(gram)
-        # The squares of a column of R add up to a diagonal entry of G, so they overflow only where G does.
-        return upper if info == 0 and np.vdot(upper, upper) < np.inf else None
+        # The squares of a column of R add up to a diagonal entry of G, so they overflow only where G does. The columns
+        # of LAPACK's result lie together in memory.
+        return upper if info == 0 and np.vdot(upper.T, upper.T) < np.inf else None
+    xp = namespace(gram)
     try:
-        lower = np.linalg.cholesky(gram)
-    except np.linalg.LinAlgError:
+        lower = xp.linalg.cholesky(gram)
+    except ValueError:  # numpy's LinAlgError is one; the standard names none
         return None
-    return lower.mT if np.isfinite(lower).all() else None
+    return lower.mT if bool(xp.all(xp.isfinite(lower))) else None
 
 
 @cache
@@ -220,13 +251,29 @@ def triangular_condition(r: Array) -> float:
     return float(xp.max(largest / smallest)) ** 2
 
 
-def factored_condition(r: Array, inverse: Array) -> float:
-    """Estimate (|R|_F |R^{-1}|_F)^2 / p of cond(R^T R), off by a factor p at most, largest of a batch.
+def inverse_cholesky(gram: Array) -> tuple[Array, float]:
+    """Inverse of the upper-triangular R with R^T R = G, and an estimate of cond(G), largest of a batch.
 
-    Infinite where the inverse of R^T R overflows.
+    The estimate (|R|_F |R^{-1}|_F)^2 / p is off by a factor p at most. It is infinite where G is not numerically
+    positive definite or its inverse overflows; what is returned for R^{-1} then is of no use. Tensors are read once.
     """
-    size = norm(_detached(r)) * norm(_detached(inverse))
-    return float(namespace(r).max(size) if size.ndim else size) ** 2 / r.shape[-1]
+    if _is_torch(gram):
+        import torch
+
+        lower, info = torch.linalg.cholesky_ex(gram)
+        # Contiguous, since tall matrices are multiplied by it, which takes longer with a transposed one.
+        inverse = inverse_triangular(lower.mT).contiguous()
+        size, inverse_size = (torch.linalg.vector_norm(a.detach(), dim=(-2, -1)) for a in (lower, inverse))
+        size = (size * inverse_size).masked_fill(info != 0, math.inf)
+    else:
+        r = cholesky(gram)
+        if r is None:
+            return gram, math.inf
+        inverse = inverse_triangular(r)
+        size = norm(r.mT) * norm(inverse)
+    largest = float(namespace(gram).max(size) if size.ndim else size)
+    condition = largest * largest / gram.shape[-1]
+    return inverse, condition if condition == condition else math.inf
 
 
 def _detached(array: Array) -> Array:
@@ -239,6 +286,8 @@ def solve_triangular(r: Array, b: Array, *, transpose: bool = False) -> Array:
     if is_torch_array(b):
         solve = namespace(b).linalg.solve_triangular
         return solve(r.mT, b, upper=False) if transpose else solve(r, b, upper=True)
+    if not _is_numpy(b):  # the standard knows no triangular systems
+        return namespace(b).linalg.solve(r.mT if transpose else r, b)
     from scipy.linalg import solve_triangular as solve_lapack
 
     return on_columns(lambda v: solve_lapack(r, v, trans=int(transpose), check_finite=False), b)
@@ -248,16 +297,18 @@ def inverse_triangular(r: Array) -> Array:
     """Inverse of small upper-triangular matrices, each of a batch its own."""
     if _is_torch(r):
         return namespace(r).linalg.solve_triangular(r, identity(r.shape[-1], r), upper=True)
-    if r.ndim == 2:
+    if r.ndim == 2 and _is_numpy(r):
         return np.ascontiguousarray(_lapack("trtri", r.dtype.char)(r)[0])
-    return np.linalg.inv(r)
+    return namespace(r).linalg.inv(r)
 
 
 def half_upper(a: Array) -> Array:
     """Upper triangle with its diagonal halved: the U with U + U^T = A for symmetric A."""
     if _is_torch(a):
         return 0.5 * (a.triu() + a.triu(1))
-    return a * _upper_halves(a.shape[-1], a.dtype)
+    if _is_numpy(a):
+        return a * _upper_halves(a.shape[-1], a.dtype)
+    return 0.5 * (namespace(a).triu(a) + namespace(a).triu(a, k=1))
 
 
 @cache
@@ -275,77 +326,6 @@ def positive_qr(y: Array) -> tuple[Array, Array]:
     diagonal = xp.linalg.diagonal(r)
     signs = xp.where(diagonal < 0, -xp.ones_like(diagonal), xp.ones_like(diagonal))
     return q * signs[..., None, :], r * signs[..., :, None]
-
-
-def orthogonal_polar_factor(y: Array) -> Array:
-    """Orthonormal polar factor U V^T of Y = U S V^T: the nearest matrix with orthonormal columns."""
-    u, _, vt = namespace(y).linalg.svd(y, full_matrices=False)
-    return u @ vt
-
-
-def expm(a: Array) -> Array:
-    """Exponential of square matrices, by scaling and squaring of the Pade approximant of degree 13 (Higham 2005).
-
-    ``torch.linalg.matrix_exp`` loses four digits in float64 where the norm is between 0.01 and 0.05 (torch 2.13), and
-    ``scipy.linalg.expm`` takes the matrices of a batch one by one.
-    """
-    xp = namespace(a)
-    size = float(xp.max(xp.sum(xp.abs(a), axis=-2)))
-    squarings = max(0, math.frexp(size / _PADE_RADIUS)[1]) if math.isfinite(size) else 0
-    a = a / 2.0**squarings
-    b, one = _PADE_COEFFICIENTS, identity(a.shape[-1], a)
-    a2 = a @ a
-    a4 = a2 @ a2
-    a6 = a4 @ a2
-    odd = a @ (a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * one)
-    even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * one
-    power = xp.linalg.solve(even - odd, even + odd)
-    for _ in range(squarings):
-        power = power @ power
-    return power
-
-
-_PADE_RADIUS = 5.371920351148152
-"""Norm up to which the Pade approximant of degree 13 is exact to rounding in double precision."""
-
-_PADE_COEFFICIENTS = tuple(
-    math.factorial(26 - k) * math.factorial(13) / (math.factorial(26) * math.factorial(k) * math.factorial(13 - k))
-    for k in range(14)
-)
-
-
-def symmetric_function(function: Callable[[Array], Array], a: Array) -> Array:
-    """Function Q diag(f(lambda)) Q^T of symmetric matrices A = Q diag(lambda) Q^T."""
-    eigenvalues, eigenvectors = namespace(a).linalg.eigh(a)
-    return (eigenvectors * function(eigenvalues)[..., None, :]) @ eigenvectors.mT
-
-
-def log_rotation(v: Array) -> Array:
-    """Principal logarithm of rotation matrices: the skew-symmetric A with exp(A) = V and angles below pi.
-
-    The Cayley transform (V - I) (V + I)^{-1} is skew-symmetric with eigenvalues i tan(theta / 2); it is diagonalised as
-    a Hermitian matrix.
-
-    Raises
-    ------
-    ValueError
-        If V has the eigenvalue -1, to rounding.
-    """
-    xp = namespace(v)
-    one = identity(v.shape[-1], v)
-    limit = 0.1 / machine_epsilon(v)
-    if bool(xp.all(xp.isfinite(xp.linalg.slogdet(v + one)[1]))):
-        cayley = skew_part(xp.linalg.solve(v + one, v - one))
-        if largest_absolute(cayley) < limit:
-            tangents, vectors = xp.linalg.eigh(-1j * cayley)
-            return skew_part(xp.real((vectors * (2j * xp.atan(tangents))[..., None, :]) @ xp.conj(vectors).mT))
-    raise ValueError("a rotation by the angle pi has no unique logarithm")
-
-
-def newton_schulz_step(y: Array, by: Array | None = None) -> Array:
-    """One step Y (3 I - Y^T B Y) / 2 to orthonormal columns: squares what rounding left of Y^T B Y - I; B Y or I."""
-    gram = y.mT @ (y if by is None else by)
-    return y @ (1.5 * identity(gram.shape[-1], gram) - 0.5 * gram)
 
 
 def solve_lyapunov(eigenvalues: Array, eigenvectors: Array, rhs: Array) -> Array:
@@ -402,7 +382,9 @@ def convert(values: np.ndarray, like: Array) -> Array:
     """Copy numpy values into the library, dtype and device of ``like``."""
     if is_torch_array(like):
         return namespace(like).asarray(np.ascontiguousarray(values)).to(dtype=like.dtype, device=like.device)
-    return np.asarray(values, dtype=like.dtype)
+    if _is_numpy(like):
+        return np.asarray(values, dtype=like.dtype)
+    return namespace(like).asarray(values, dtype=like.dtype, device=like.device)
 
 
 def to_numpy(array: Array) -> np.ndarray:

@@ -9,7 +9,8 @@ only through ``linear_combination`` and ``inner_product``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ from manifolds.linalg import (
     Array,
     Seed,
     as_generator,
-    expand,
+    combination,
     inner_product,
     is_array,
     kind,
@@ -77,6 +78,13 @@ class LocalGeometry(ABC):
     def riemannian_hessian(self, euclidean_gradient: Point, euclidean_hessian: Point, tangent_vector: Point) -> Point:
         """Riemannian Hessian along v, from the Euclidean gradient and the Euclidean Hessian product along v."""
 
+    def derivative(self, euclidean_gradient: Point, tangent_vector: Point) -> Array:
+        """Directional derivative Df(x)[v], of the batch's shape, from the Euclidean gradient.
+
+        The sum of the products of all entries, as here, where tangent vectors are velocities of a point's arrays.
+        """
+        return self.manifold.euclidean_inner_product(euclidean_gradient, tangent_vector)
+
     @abstractmethod
     def retraction_curve(self, tangent_vector: Point) -> RetractionCurve:
         """Curve t -> R_x(t v) of the manifold's retraction."""
@@ -128,6 +136,14 @@ class LocalGeometry(ABC):
         """Covector w -> <Hess f(x)[v], w>_x."""
         return self.covector(self.riemannian_hessian(euclidean_gradient, euclidean_hessian, tangent_vector))
 
+    def hessian_form(self, euclidean_gradient: Point) -> Callable[[Point, Point], Point]:
+        """Function (D^2 f(x)[v], v) -> ``hessian_covector``: what the gradient alone determines is computed once."""
+        return partial(self.hessian_covector, euclidean_gradient)
+
+    def gradient_pairing_from(self, origin: LocalGeometry, gradient_covector: Point, tangent_vector: Point) -> Array:
+        """Value of the gradient's covector here at the transport of a tangent vector at ``origin``."""
+        return self.pairing(gradient_covector, self.transport_from(origin, tangent_vector))
+
     def pairing(self, covector: Point, tangent_vector: Point) -> Array:
         """Value of a covector at a tangent vector, of the batch's shape."""
         return self.inner_product(covector, tangent_vector)
@@ -154,7 +170,15 @@ class LocalGeometry(ABC):
 
 
 class Manifold(ABC):
-    """A Riemannian manifold; the methods that take a point are wrappers over ``at(point)``."""
+    """A Riemannian manifold; the methods that take a point are wrappers over ``at(point)``.
+
+    Attributes
+    ----------
+    factored : bool
+        Whether points are factors that stand for a matrix: second derivatives by their arrays are not its Hessian.
+    """
+
+    factored = False
 
     @property
     @abstractmethod
@@ -165,6 +189,14 @@ class Manifold(ABC):
     def typical_dist(self) -> float:
         """Scale of the manifold: a distance that a step should not much exceed."""
         return float(np.sqrt(self.dim))
+
+    @property
+    def has_hessian(self) -> bool:
+        """Whether the local geometry makes Riemannian Hessian products of Euclidean ones.
+
+        Where it does not, methods of second order take differences of Riemannian gradients.
+        """
+        return True
 
     @abstractmethod
     def at(self, point: Point) -> Any:
@@ -214,14 +246,15 @@ class Manifold(ABC):
     def random_tangent_vector(self, point: Point, rng: Seed = None) -> Point:
         """Random tangent vector of unit norm: the normalised gradient of a random linear function.
 
-        The norm is read off as tr(g^T z) = <g, g>_x, so no product with the metric itself is needed.
+        The norm is read off as Df(x)[g] = <g, g>_x, so no product with the metric itself is needed.
         """
         if self.dim == 0:
             raise ValueError(f"{self} has dimension 0, so it has no tangent vector of unit norm")
         # A stream of its own: with the seed of the point, z would be the draw that the point was made from.
         z = self.standard_normal(as_generator(rng, stream=(1,)), point)
-        gradient = self.at(point).riemannian_gradient(z)
-        scale = self.euclidean_inner_product(gradient, z) ** -0.5
+        geometry = self.at(point)
+        gradient = geometry.riemannian_gradient(z)
+        scale = geometry.derivative(z, gradient) ** -0.5
         return self.linear_combination(scale, gradient, 0.0, gradient)
 
     def inner_product(self, point: Point, u: Point, v: Point) -> Array:
@@ -323,7 +356,7 @@ class ArrayManifold(Manifold):
         return standard_normal(rng, like.shape, like)
 
     def linear_combination(self, a: Any, u: Point, b: Any, v: Point) -> Point:
-        return expand(a, self.ndim) * u + expand(b, self.ndim) * v
+        return combination(a, u, b, v, self.ndim)
 
     def euclidean_inner_product(self, u: Point, v: Point) -> Array:
         return inner_product(u, v, self.ndim)

@@ -233,13 +233,18 @@ class _AutogradEvaluation(Evaluation):
         if not (is_torch_array(cost) and cost.requires_grad):
             raise TypeError("the cost does not depend on the point through torch operations; pass gradient=...")
         gradient = torch.autograd.grad(cost, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
-        return unflatten(self._point, gradient)
+        return _gradient_of_leaves(self._point, iter(gradient))
 
     def _hessian_product(self, v: Point) -> Point:
         import torch
 
         if self._objective.hessian is not None:
             return super()._hessian_product(v)
+        if any(hasattr(part, "gradient_from_factors") for part in tuples_of(self._point)):
+            raise TypeError(
+                "second derivatives by the factors of a matrix are not its Hessian; pass hessian=..., a callable "
+                "(x, v) -> Euclidean Hessian product"
+            )
         leaves, _ = self._graph
         gradient = self._differentiable_gradient
         if not any(part.requires_grad for part in gradient):
@@ -264,6 +269,11 @@ def leaves_of(point: Point) -> list[Any]:
     return [leaf for part in point for leaf in leaves_of(part)] if isinstance(point, tuple) else [point]
 
 
+def tuples_of(point: Point) -> list[Any]:
+    """The tuples that a point consists of: itself and those in it."""
+    return [point, *(inner for part in point for inner in tuples_of(part))] if isinstance(point, tuple) else []
+
+
 def unflatten(like: Any, leaves: Any) -> Point:
     """Arrays in order, put together like a point."""
     rest = iter(leaves)
@@ -272,6 +282,16 @@ def unflatten(like: Any, leaves: Any) -> Point:
         return type(part)._make(map(build, part)) if isinstance(part, tuple) else next(rest)  # type: ignore[attr-defined]
 
     return build(like)
+
+
+def _gradient_of_leaves(point: Any, derivatives: Any) -> Point:
+    """Gradient from derivatives by a point's arrays; a point that stands for a matrix makes that of the matrix."""
+    if not isinstance(point, tuple):
+        return next(derivatives)
+    parts = [_gradient_of_leaves(part, derivatives) for part in point]
+    if hasattr(point, "gradient_from_factors"):
+        return point.gradient_from_factors(*parts)
+    return type(point)._make(parts)  # type: ignore[attr-defined]
 
 
 def as_number(value: Any) -> float:
@@ -291,7 +311,12 @@ def as_number(value: Any) -> float:
 
 
 def require_like(vector: Point, point: Point, name: str) -> Point:
-    """Return the vector if it has the layout, shape, library, dtype and device of the point, else raise an error."""
+    """Return the vector if it has the layout, shape, library, dtype and device of the point, else raise an error.
+
+    A point that stands for a matrix, such as a FixedRankPoint, says itself which vectors it takes.
+    """
+    if hasattr(point, "require_vector"):
+        return point.require_vector(vector, name)
     if isinstance(point, tuple):
         if not isinstance(vector, tuple) or len(vector) != len(point):
             raise TypeError(

@@ -27,7 +27,7 @@ def operator_kind(name: str, operator: Any, preconditioner: Any = None) -> Array
     An array takes its own kind; another operator that of its attribute ``like``, of its preconditioner's arrays, or
     numpy in its ``dtype``, float64 where it says nothing.
     """
-    like = operator[:0] if is_array(operator) else _declared_kind(operator, preconditioner)
+    like = operator[:0, ...] if is_array(operator) else _declared_kind(operator, preconditioner)
     require_real_floating(like, name)
     return like
 

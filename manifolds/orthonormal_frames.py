@@ -97,6 +97,13 @@ class FrameGeometry(LocalGeometry):
         """Product B X."""
         return self.point
 
+    def gradient_pairing_from(self, origin: LocalGeometry, gradient_covector: Array, tangent_vector: Array) -> Array:
+        """Without the transport: an orthogonal projection takes off only what the gradient's covector does not see.
+
+        A geometry with a transport of its own takes back that of LocalGeometry.
+        """
+        return self.pairing(gradient_covector, tangent_vector)
+
     def retraction_curve(self, tangent_vector: Array) -> RetractionCurve:
         return self.manifold.default_retraction.curve(self, tangent_vector)
 

@@ -131,7 +131,7 @@ def _choose(gram: Any, ridge: float, size: int, rank: int, seed: int) -> tuple[P
     if entries is None:
         return nystrom, PreconditionerChoice("nystrom", f"{few}, and the diagonal is unknown", s)
     diagonal = DiagonalPreconditioner(entries + ridge)
-    shifted = _Shifted(gram, ridge, entries[:0])
+    shifted = _Shifted(gram, ridge, entries[:0, ...])
     conditions = tuple(
         extreme_eigenvalues(shifted, m, steps=_LANCZOS_STEPS, rng=seed).condition for m in (nystrom, diagonal)
     )

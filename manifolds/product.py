@@ -54,6 +54,11 @@ class Product(Manifold):
                 raise TypeError(f"factor {name!r} must be a Manifold, got {type(factor).__name__}")
         self.point_type = _point_type(tuple(self.factors))
 
+    @property
+    def factored(self) -> bool:  # type: ignore[override]
+        """Whether any factor is."""
+        return any(factor.factored for factor in self.factors.values())
+
     def __repr__(self) -> str:
         return f"Product({', '.join(f'{name}={factor}' for name, factor in self.factors.items())})"
 
@@ -67,6 +72,10 @@ class Product(Manifold):
     @property
     def typical_dist(self) -> float:
         return sum(factor.typical_dist**2 for factor in self.factors.values()) ** 0.5
+
+    @property
+    def has_hessian(self) -> bool:
+        return all(factor.has_hessian for factor in self.factors.values())
 
     def at(self, point: Point) -> ProductGeometry:
         return ProductGeometry(self, self._each(lambda factor, x: factor.at(x), point))
@@ -146,6 +155,10 @@ class ProductGeometry(LocalGeometry):
             tangent_vector,
         )
 
+    def derivative(self, euclidean_gradient: Point, tangent_vector: Point) -> Array:
+        """Sum of the factors' directional derivatives."""
+        return sum(self._each(lambda geometry, e, v: geometry.derivative(e, v), euclidean_gradient, tangent_vector))
+
     def retraction_curve(self, tangent_vector: Point) -> ProductCurve:
         curves = self._each(lambda geometry, v: geometry.retraction_curve(v), tangent_vector)
         return ProductCurve(curves)
@@ -172,11 +185,24 @@ class ProductGeometry(LocalGeometry):
         return self._each(lambda geometry, e, g: geometry.gradient_covector(e, g), euclidean_gradient, gradient)
 
     def hessian_covector(self, euclidean_gradient: Point, euclidean_hessian: Point, tangent_vector: Point) -> Point:
-        return self._each(
-            lambda geometry, e, h, v: geometry.hessian_covector(e, h, v),
-            euclidean_gradient,
-            euclidean_hessian,
-            tangent_vector,
+        return self.hessian_form(euclidean_gradient)(euclidean_hessian, tangent_vector)
+
+    def hessian_form(self, euclidean_gradient: Point) -> Callable[[Point, Point], Point]:
+        forms = self._each(lambda geometry, e: geometry.hessian_form(e), euclidean_gradient)
+        return lambda euclidean_hessian, v: self.manifold.point_type._make(
+            form(h, v_factor) for form, h, v_factor in zip(forms, euclidean_hessian, v, strict=True)
+        )
+
+    def gradient_pairing_from(self, origin: LocalGeometry, gradient_covector: Point, tangent_vector: Point) -> Array:
+        """Sum of the factors' pairings."""
+        assert isinstance(origin, ProductGeometry)
+        return sum(
+            self._each(
+                lambda here, there, c, v: here.gradient_pairing_from(there, c, v),
+                origin.geometries,
+                gradient_covector,
+                tangent_vector,
+            )
         )
 
     def pairing(self, covector: Point, tangent_vector: Point) -> Array:

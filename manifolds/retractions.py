@@ -8,6 +8,8 @@ B V is known, and so does its velocity.
 
 Under ``torch.compile`` no branch depends on entries: every orthonormalization goes by Householder QR, the robust way,
 and dependent columns or entries that are not finite show in the result instead of raising :class:`RankDeficientError`.
+Under ``torch.func.vmap``, which cannot take the branches, only ``Cayley()`` works: leading batch axes of points and
+vectors do its job.
 """
 
 from __future__ import annotations
@@ -21,19 +23,19 @@ from manifolds.frame_curves import CayleyCurve, FrameCurve
 from manifolds.linalg import (
     Array,
     cholesky,
-    factored_condition,
     half_upper,
+    inverse_cholesky,
     inverse_triangular,
     is_traced,
     machine_epsilon,
     namespace,
-    orthogonal_polar_factor,
     positive_qr,
     solve_lyapunov,
     symmetric_part,
     triangular_condition,
 )
 from manifolds.manifold import LocalGeometry, Point, RetractionCurve
+from manifolds.matrix_functions import orthogonal_polar_factor
 
 
 class RankDeficientError(ValueError):
@@ -65,8 +67,12 @@ class Orthonormalization(Retraction):
         """Matrix T with T^T G T = I for a well-conditioned Gram matrix G = Y^T B Y, shape ``(..., p, p)``."""
 
     @abstractmethod
+    def normalizer_rate(self, normalizer: Array, relative: Array) -> Array:
+        """Matrix K with T' = -T K, from T and the symmetric S = T^T G' T, of which it is one half: K + K^T = S."""
+
     def normalizer_derivative(self, normalizer: Array, gram_derivative: Array) -> Array:
         """Derivative T' along G', from T."""
+        return -normalizer @ self.normalizer_rate(normalizer, normalizer.mT @ gram_derivative @ normalizer)
 
     def normalizer_and_derivative(self, gram: Array, gram_derivative: Array) -> tuple[Array, Array]:
         """Pair of T and its derivative T' along G' ."""
@@ -142,9 +148,9 @@ class CholeskyQR(Orthonormalization):
             raise RankDeficientError
         return inverse_triangular(r)
 
-    def normalizer_derivative(self, normalizer: Array, gram_derivative: Array) -> Array:
-        """T' = -T U, where U is upper triangular and U + U^T = T^T G' T."""
-        return -normalizer @ half_upper(normalizer.mT @ gram_derivative @ normalizer)
+    def normalizer_rate(self, normalizer: Array, relative: Array) -> Array:
+        """Upper triangle of S with its diagonal halved."""
+        return half_upper(relative)
 
     def orthonormalize(
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
@@ -157,11 +163,7 @@ class CholeskyQR(Orthonormalization):
         if is_traced(y):
             return QR().orthonormalize(y, product=product), None
         by = _product(y, product) if by is None else by
-        r = cholesky(y.mT @ by)
-        if r is None:
-            return QR().orthonormalize(y, product=product), None
-        inverse = inverse_triangular(r)
-        condition = factored_condition(r, inverse)
+        inverse, condition = inverse_cholesky(y.mT @ by)
         if condition <= self.max_condition:
             return y @ inverse, inverse
         if not condition * machine_epsilon(y) <= 1e-2:
@@ -193,9 +195,9 @@ class QR(Orthonormalization):
         """T = R^{-1} with R^T R = G, R upper triangular."""
         return CholeskyQR().normalizer(gram)
 
-    def normalizer_derivative(self, normalizer: Array, gram_derivative: Array) -> Array:
-        """T' = -T U, where U is upper triangular and U + U^T = T^T G' T."""
-        return CholeskyQR().normalizer_derivative(normalizer, gram_derivative)
+    def normalizer_rate(self, normalizer: Array, relative: Array) -> Array:
+        """Upper triangle of S with its diagonal halved."""
+        return half_upper(relative)
 
     def orthonormalize(
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
@@ -245,10 +247,10 @@ class Polar(Orthonormalization):
         eigenvalues, eigenvectors = namespace(gram).linalg.eigh(gram)
         return (eigenvectors / namespace(gram).sqrt(eigenvalues)[..., None, :]) @ eigenvectors.mT
 
-    def normalizer_derivative(self, normalizer: Array, gram_derivative: Array) -> Array:
-        """T' = -T P' T with P = T^{-1} = G^{1/2} and P P' + P' P = G'."""
-        inverse_roots, eigenvectors = namespace(normalizer).linalg.eigh(normalizer)
-        return -normalizer @ solve_lyapunov(1 / inverse_roots, eigenvectors, gram_derivative) @ normalizer
+    def normalizer_rate(self, normalizer: Array, relative: Array) -> Array:
+        """K = L T with T L + L T = S, since T' = -T L T is symmetric."""
+        eigenvalues, eigenvectors = namespace(normalizer).linalg.eigh(normalizer)
+        return solve_lyapunov(eigenvalues, eigenvectors, relative) @ normalizer
 
     def orthonormalize(
         self, y: Array, by: Array | None = None, product: Callable[[Array], Array] | None = None
@@ -260,8 +262,7 @@ class Polar(Orthonormalization):
     ) -> tuple[Array, Array | None]:
         by = _product(y, product) if by is None else by
         gram = symmetric_part(y.mT @ by)
-        r = None if is_traced(y) else cholesky(gram)
-        if r is not None and factored_condition(r, inverse_triangular(r)) <= self.max_condition:
+        if not is_traced(y) and inverse_cholesky(gram)[1] <= self.max_condition:
             normalizer = self.normalizer(gram)
             return y @ normalizer, normalizer
         # With an orthonormal basis Z, Y = Z S gives Y (Y^T B Y)^{-1/2} = Z polar(S): the condition is not squared.

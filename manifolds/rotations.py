@@ -10,17 +10,15 @@ from manifolds.linalg import (
     Array,
     Seed,
     expand,
-    expm,
-    log_rotation,
     machine_epsilon,
     namespace,
-    newton_schulz_step,
     positive_qr,
     require_finite,
     skew_part,
     standard_normal,
 )
 from manifolds.manifold import LocalGeometry, RetractionCurve
+from manifolds.matrix_functions import expm, log_rotation, newton_schulz_step
 from manifolds.orthonormal_frames import OrthonormalFrames
 from manifolds.retractions import RankDeficientError, Retraction
 from manifolds.stiefel import StiefelGeometry
@@ -114,6 +112,9 @@ class RotationsGeometry(StiefelGeometry):
     def transport_from(self, origin: LocalGeometry, tangent_vector: Array) -> Array:
         """Y X^T V for a tangent vector V at X, carried to Y."""
         return self.point @ skew_part(origin.point.mT @ tangent_vector)
+
+    # The transport is no projection.
+    gradient_pairing_from = LocalGeometry.gradient_pairing_from
 
 
 class OneParameterCurve(RetractionCurve):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from manifolds.linalg import Array, inner_product, symmetric_part
 from manifolds.manifold import RetractionCurve
 from manifolds.orthonormal_frames import FrameGeometry, OrthonormalFrames
@@ -69,9 +71,12 @@ class StiefelGeometry(FrameGeometry):
         return self.projection(euclidean_gradient)
 
     def riemannian_hessian(self, euclidean_gradient: Array, euclidean_hessian: Array, tangent_vector: Array) -> Array:
+        return self.hessian_form(euclidean_gradient)(euclidean_hessian, tangent_vector)
+
+    def hessian_form(self, euclidean_gradient: Array) -> Callable[[Array, Array], Array]:
         """Hess f(X)[V] = P( D^2 f(X)[V] - V S ), S = sym(X^T grad f)."""
         multiplier = symmetric_part(self.point.mT @ euclidean_gradient)
-        return self.projection(euclidean_hessian - tangent_vector @ multiplier)
+        return lambda euclidean_hessian, v: self.projection(euclidean_hessian - v @ multiplier)
 
     def geodesic(self, tangent_vector: Array) -> RetractionCurve:
         return StiefelGeodesic(self.point, tangent_vector, rotation=2)
@@ -97,16 +102,22 @@ class CanonicalStiefelGeometry(StiefelGeometry):
         """Gradient G - X G^T X of the Euclidean gradient G."""
         return euclidean_gradient - self.point @ (euclidean_gradient.mT @ self.point)
 
-    def riemannian_hessian(self, euclidean_gradient: Array, euclidean_hessian: Array, tangent_vector: Array) -> Array:
+    def hessian_form(self, euclidean_gradient: Array) -> Callable[[Array, Array], Array]:
         """Hess f(X)[V] = E - X E^T X with E = D^2 f(X)[V] - (X G^T V + G A - X (A S + S A)) / 2 - V sym(S).
 
         G is the Euclidean gradient, A = X^T V and S = X^T G: the second derivative of f along geodesics, whose
         acceleration is -V V^T X - X (A^2 + V^T V) (Edelman, Arias, Smith 1998, equation 2.41), polarised.
         """
-        x, g, v = self.point, euclidean_gradient, tangent_vector
-        a, s = x.mT @ v, x.mT @ g
-        in_span = x @ (g.mT @ v - a @ s - s @ a)
-        return self.riemannian_gradient(euclidean_hessian - 0.5 * (in_span + g @ a) - v @ symmetric_part(s))
+        x, g = self.point, euclidean_gradient
+        s = x.mT @ g
+        multiplier = symmetric_part(s)
+
+        def hessian(euclidean_hessian: Array, v: Array) -> Array:
+            a = x.mT @ v
+            in_span = x @ (g.mT @ v - a @ s - s @ a)
+            return self.riemannian_gradient(euclidean_hessian - 0.5 * (in_span + g @ a) - v @ multiplier)
+
+        return hessian
 
     def second_order_retraction(self, tangent_vector: Array) -> Array:
         """Cayley transform, which agrees with the geodesic to second order."""

@@ -15,19 +15,16 @@ from typing import Any
 from manifolds.linalg import (
     Array,
     expand,
-    expm,
     identity,
-    log_rotation,
     machine_epsilon,
     namespace,
-    newton_schulz_step,
     norm,
-    orthogonal_polar_factor,
     skew_part,
     solve_lyapunov,
     symmetric_part,
 )
 from manifolds.manifold import RetractionCurve
+from manifolds.matrix_functions import expm, log_rotation, newton_schulz_step, orthogonal_polar_factor
 
 _ITERATIONS = 200
 """Iterations after which a logarithm is given up; points at distance 2 take about 20."""

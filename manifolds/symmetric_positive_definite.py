@@ -18,10 +18,10 @@ from manifolds.linalg import (
     norm,
     require_finite,
     standard_normal,
-    symmetric_function,
     symmetric_part,
 )
 from manifolds.manifold import ArrayManifold, LocalGeometry, RetractionCurve
+from manifolds.matrix_functions import symmetric_function
 from manifolds.retractions import Cayley, Orthonormalization, Retraction, require_retraction
 
 

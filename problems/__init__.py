@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from problems.alternating_minimization import AlternatingMinimization
     from problems.canonical_pairs import CanonicalPairs
     from problems.cca import CCA
     from problems.cca_direct import solve_dense
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from problems.cca_problem import CCAProblem
     from problems.cca_solvers import LOBPCGCCA, BlockPCGCCA, CCASolver, CholeskyQRCCA, DirectCCA, RiemannianCCA
     from problems.checkpoint import load_model
+    from problems.class_statistics import ClassStatistics
     from problems.co_moments import CoMoments, Covariances
     from problems.column_rows import ParquetRows, SlicedRows
+    from problems.completion_problem import CompletionProblem
     from problems.corpus import Corpus, read_text
     from problems.dask_rows import DaskRows
     from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
@@ -27,10 +30,12 @@ if TYPE_CHECKING:
     from problems.data_matrix import DataMatrix
     from problems.file_rows import JoinedRows, NpyRows, SparseNpzRows
     from problems.generalized_eigen import GeneralizedEigenpairs, generalized_eigh
-    from problems.labelled_data import ClassStatistics, LabelledData
+    from problems.labelled_data import LabelledData
     from problems.language_model import LanguageModel, LanguageModelConfig
     from problems.lda import LDA
+    from problems.lda_plots import discriminant_scatter, discriminant_scree
     from problems.lobpcg import LOBPCG
+    from problems.matrix_completion import MatrixCompletion
     from problems.multiview_cca import MultiviewCCA
     from problems.multiview_criteria import MaxVar, MultiviewCriterion, SumCor
     from problems.multiview_data import MultiviewCovariances, MultiviewData
@@ -41,14 +46,18 @@ if TYPE_CHECKING:
         MultiviewSolver,
         RiemannianMultiviewCCA,
     )
+    from problems.observed_entries import ObservedEntries
     from problems.pass_journal import PassJournal
+    from problems.robust_completion import SubgradientSteps
     from problems.row_source import RowSource
+    from problems.samples import SampledMinimum, minimize_on_samples
     from problems.text_rows import CsvRows, SvmlightRows
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
     from problems.training import TrainingResult, TrainingStep, train
     from problems.training_options import TrainingOptions
 
 _HOMES = {
+    "AlternatingMinimization": "alternating_minimization",
     "BlockPCGCCA": "cca_solvers",
     "BytePairTokenizer": "tokenizer",
     "ByteTokenizer": "tokenizer",
@@ -57,8 +66,9 @@ _HOMES = {
     "CCASolver": "cca_solvers",
     "CanonicalPairs": "canonical_pairs",
     "CholeskyQRCCA": "cca_solvers",
-    "ClassStatistics": "labelled_data",
+    "ClassStatistics": "class_statistics",
     "CoMoments": "co_moments",
+    "CompletionProblem": "completion_problem",
     "Corpus": "corpus",
     "CovarianceMatrices": "data",
     "CovarianceProducts": "data",
@@ -78,6 +88,7 @@ _HOMES = {
     "LabelledData": "labelled_data",
     "LanguageModel": "language_model",
     "LanguageModelConfig": "language_model",
+    "MatrixCompletion": "matrix_completion",
     "MaxVar": "multiview_criteria",
     "MultiviewCCA": "multiview_cca",
     "MultiviewCovariances": "multiview_data",
@@ -86,14 +97,17 @@ _HOMES = {
     "MultiviewProblem": "multiview_problem",
     "MultiviewSolver": "multiview_solvers",
     "NpyRows": "file_rows",
+    "ObservedEntries": "observed_entries",
     "PairedViews": "data",
     "ParquetRows": "column_rows",
     "PassJournal": "pass_journal",
     "RiemannianCCA": "cca_solvers",
     "RiemannianMultiviewCCA": "multiview_solvers",
     "RowSource": "row_source",
+    "SampledMinimum": "samples",
     "SlicedRows": "column_rows",
     "SparseNpzRows": "file_rows",
+    "SubgradientSteps": "robust_completion",
     "SumCor": "multiview_criteria",
     "SvmlightRows": "text_rows",
     "Tokenizer": "tokenizer",
@@ -103,8 +117,11 @@ _HOMES = {
     "ViewCovariance": "data",
     "correlation_circle": "cca_plots",
     "cross_validated_correlations": "cca_plots",
+    "discriminant_scatter": "lda_plots",
+    "discriminant_scree": "lda_plots",
     "generalized_eigh": "generalized_eigen",
     "load_model": "checkpoint",
+    "minimize_on_samples": "samples",
     "open_rows": "data_files",
     "read_labels": "data_files",
     "read_text": "corpus",
@@ -118,6 +135,7 @@ __all__ = [
     "LDA",
     "LOBPCG",
     "LOBPCGCCA",
+    "AlternatingMinimization",
     "BlockPCGCCA",
     "BytePairTokenizer",
     "ByteTokenizer",
@@ -127,6 +145,7 @@ __all__ = [
     "CholeskyQRCCA",
     "ClassStatistics",
     "CoMoments",
+    "CompletionProblem",
     "Corpus",
     "CovarianceMatrices",
     "CovarianceProducts",
@@ -143,6 +162,7 @@ __all__ = [
     "LabelledData",
     "LanguageModel",
     "LanguageModelConfig",
+    "MatrixCompletion",
     "MaxVar",
     "MultiviewCCA",
     "MultiviewCovariances",
@@ -151,14 +171,17 @@ __all__ = [
     "MultiviewProblem",
     "MultiviewSolver",
     "NpyRows",
+    "ObservedEntries",
     "PairedViews",
     "ParquetRows",
     "PassJournal",
     "RiemannianCCA",
     "RiemannianMultiviewCCA",
     "RowSource",
+    "SampledMinimum",
     "SlicedRows",
     "SparseNpzRows",
+    "SubgradientSteps",
     "SumCor",
     "SvmlightRows",
     "Tokenizer",
@@ -168,8 +191,11 @@ __all__ = [
     "ViewCovariance",
     "correlation_circle",
     "cross_validated_correlations",
+    "discriminant_scatter",
+    "discriminant_scree",
     "generalized_eigh",
     "load_model",
+    "minimize_on_samples",
     "open_rows",
     "read_labels",
     "read_text",

@@ -49,10 +49,10 @@ def block_pcg(C: Any, F: Array, preconditioner: Any, *, tol: float, max_iter: in
     floor = machine_epsilon(F)
     for iteration in range(max_iter + 1):
         relative = np.sqrt(np.maximum(to_numpy(_divided(squares, first)).astype(float), 0.0))
-        if np.all(relative <= tol):
-            return BlockSolution(z, cz, iteration, Status.CONVERGED_GRADIENT)
         if np.all(relative <= max(tol, floor)):
-            return BlockSolution(z, cz, iteration, Status.APPROXIMATION_FLOOR)
+            # Below rounding the residual of the recurrence says nothing of the true one.
+            status = Status.CONVERGED_GRADIENT if tol >= floor else Status.APPROXIMATION_FLOOR
+            return BlockSolution(z, cz, iteration, status)
         if iteration == max_iter:
             break
         image = C @ direction

@@ -65,6 +65,8 @@ def classes_and_codes(y: Any, x: Any, classes: Any = None) -> tuple[Any, np.ndar
         raise TypeError(f"y must be on the device of X, got {y.device} beside {x.device}; move one of them")
     labels = to_numpy(y) if is_torch_array(y) else y
     labels = column_or_1d(labels, warn=True)
+    if labels.dtype.kind == "f" and not np.all(np.isfinite(labels)):
+        raise ValueError("y contains NaN or infinity; labels must be finite")
     check_classification_targets(labels)
     if len(labels) != x.shape[0]:
         raise ValueError(f"X and y must have the same number of rows, got {x.shape[0]} and {len(labels)}")

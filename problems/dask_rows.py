@@ -181,7 +181,11 @@ class DaskPasses(RowPasses):
 
         (matrix,) = self.matrices
         apply = dask.delayed(partial(_mapped, function))
-        sample = function(RowBlock(0, len(self.sample()[0]), self.sample(), [None for _ in self.vectors]))
+        views = self.sample()
+        stop = views[0].shape[0]
+        sample = function(
+            RowBlock(0, stop, views, [None if vector is None else vector[:stop] for vector in self.vectors])
+        )
         parts = [
             dask.array.from_delayed(apply(*block), (length, sample.shape[1]), dtype=matrix.dtype)
             for block, length in zip(self._blocks(), filter(None, self.lengths), strict=True)

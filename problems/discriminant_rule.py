@@ -40,6 +40,7 @@ class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         array of shape (n_samples, n_classes) or (n_samples,)
             With two classes, the log of the ratio of their probabilities, positive for the second.
         """
+        check_is_fitted(self)
         scores = self._products(X, self.coef_.T) + self.intercept_
         return scores[:, 0] if len(self.classes_) == 2 else scores
 
@@ -86,6 +87,7 @@ class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         array of shape (n_samples, n_components)
             In units of the standard deviation within the classes.
         """
+        check_is_fitted(self)
         directions = self.scalings_[:, : self._n_features_out]
         return self._products(X, directions) - self.xbar_ @ directions
 
@@ -117,7 +119,6 @@ class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         return X
 
     def _rows(self, X: Any) -> Any:
-        check_is_fitted(self)
         if is_dask(X):
             X = as_data(X, "X")
         if isinstance(X, RowSource) and not is_torch_array(self.coef_):

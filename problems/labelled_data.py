@@ -13,12 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from manifolds.linalg import Array, add_signed_rows, convert, is_torch_array, namespace, to_numpy
+from manifolds.linalg import (
+    Array,
+    add_signed_rows,
+    convert,
+    is_torch_array,
+    machine_epsilon,
+    namespace,
+    to_numpy,
+)
 from manifolds.sketching import Sketch, require_integer
+from problems.class_rows import ClassRows
+from problems.class_statistics import ClassStatistics
 from problems.row_blocks import (
     ChosenRows,
     as_data,
@@ -27,82 +37,28 @@ from problems.row_blocks import (
     cross_product,
     empty_like,
     has_sparse_rows,
+    is_dask,
+    row_block,
     shifted_rows,
+    widened,
     zeros,
 )
-from problems.row_passes import NotFiniteError, RowBlock, RowPasses, StreamedRows, require_finite_sums, row_passes
-from problems.row_source import FilteredRows, RowSource
+from problems.row_passes import (
+    NotFiniteError,
+    Part,
+    RowBlock,
+    RowPasses,
+    StreamedRows,
+    require_finite_sums,
+    row_passes,
+)
+from problems.row_source import FilteredRows, RowSource, stacked
 
-_BLOCK_BYTES = 2**24
+_BLOCK_BYTES = 2**23
 """Size of a row block that is squared or sketched."""
 
 _PILOT_ROWS = 16
 """Rows of each class that its pilot mean is made from."""
-
-
-class ClassStatistics(NamedTuple):
-    """What discriminant analysis needs to know of data; the statistics of two parts can be merged."""
-
-    counts: Array
-    """Rows in each class, or their weights, shape (l,), float64."""
-    means: Array
-    """Class means, shape (l, d), float64."""
-    scatter: Array
-    """Within-class scatter, the sum over rows that S_w is the mean of, shape (d, d), float64."""
-
-    @property
-    def total(self) -> float:
-        """Sum of the weights of all rows."""
-        return float(namespace(self.counts).sum(self.counts))
-
-    @property
-    def overall_mean(self) -> Array:
-        """Mean of all rows, shape (d,)."""
-        return (self.counts / self.total) @ self.means
-
-    def merged(self, other: ClassStatistics) -> ClassStatistics:
-        """Statistics of both parts together.
-
-        References
-        ----------
-        Chan, Golub, LeVeque, Algorithms for computing the sample variance, Am. Stat. 37 (1983), Equation (2.1).
-        """
-        counts = self.counts + other.counts
-        share = other.counts / namespace(counts).clip(counts, np.finfo(float).tiny, None)
-        gap = other.means - self.means
-        between = gap.mT @ (gap * (self.counts * share)[:, None])
-        return ClassStatistics(counts, self.means + share[:, None] * gap, self.scatter + other.scatter + between)
-
-
-class ClassRows(NamedTuple):
-    """Some rows with the class of each, and the root of its weight."""
-
-    first: int
-    view: Any
-    codes: np.ndarray
-    index: Any
-    """The classes in the library of the data."""
-    weights: np.ndarray | None
-    roots: Array | None
-
-    @classmethod
-    def of(cls, block: RowBlock) -> ClassRows:
-        """Rows of a block whose vectors are these."""
-        return cls(block.first, block.views[0], *block.vectors)
-
-    def onehot(self) -> tuple[np.ndarray, np.ndarray]:
-        """Class of each row as target of a sum, and the root of its weight."""
-        roots = np.ones(len(self.codes)) if self.weights is None else self.weights**0.5
-        return self.codes[:, None], roots[:, None]
-
-    def of_classes(self, values: Array) -> Array:
-        """The row of each row's class, times the root of its weight."""
-        return shifted_rows(values[self.index], None, self.roots)
-
-    def shifted(self, shifts: Array | None) -> ClassRows:
-        """Rows minus the shift of their class, times the roots of their weights; sparse rows have no shift."""
-        shift = None if shifts is None else shifts[self.index]
-        return self._replace(view=shifted_rows(self.view, shift, self.roots))
 
 
 class LabelledData:
@@ -172,6 +128,8 @@ class LabelledData:
         self.counts = self._wide(np.bincount(codes, weights, minlength=n_classes))
         self._large = max(64, _BLOCK_BYTES // bytes_per_row(x)) if block_rows is None else int(block_rows)
         matrix = x if rows is None else ChosenRows(x, self._as_index(rows))
+        if block_rows is None and self.sparse and not isinstance(x, RowSource):
+            block_rows = self.n_samples  # products with sparse rows do not gain from a cache
         self.rows: RowPasses = row_passes([matrix], [codes, self._as_index(codes), weights, self._roots], block_rows)
         self.n_passes = 0
         self._pilots = self._pilot_means()
@@ -210,45 +168,46 @@ class LabelledData:
         """Take class means that are known already, in float64."""
         self._means = means
 
-    def statistics(self, weights: np.ndarray | None = None) -> ClassStatistics:
+    def statistics(self, weights: np.ndarray | None = None, *, double: bool = False) -> ClassStatistics:
         """Class means and the within-class scatter, in one pass.
 
         Parameters
         ----------
         weights : numpy array of shape (l,), optional
             Factors by which rows of each class count in the scatter (not in the means).
+        double : bool
+            Whether products of single-precision data are taken in double precision, block by block; sums always are.
         """
         factors = None if weights is None else convert(weights**0.5, self.like)
         wide, d = self._wide_like, self.n_features
 
         def add(totals: list[Array], rows: ClassRows) -> None:
             view = rows.view if factors is None else shifted_rows(rows.view, None, factors[rows.index])
+            view = widened(view) if double else view
             totals[0] += cross_product(view, view)
 
         gaps, (scatter,) = self._reduce(lambda: [zeros(wide, (d, d))], add)
         counts = self.counts if weights is None else self.counts * self._wide(weights)
-        return ClassStatistics(self.counts, self.means, scatter - gaps.mT @ (gaps * counts[:, None]))
+        xp = namespace(scatter)
+        squares = xp.linalg.diagonal(scatter)
+        scatter = scatter - gaps.mT @ (gaps * counts[:, None])
+        varies = xp.astype(xp.linalg.diagonal(scatter) > self._rounding(squares), scatter.dtype)
+        return ClassStatistics(self.counts, self.means, scatter * varies * varies[:, None])
 
     def product(self, a: Array) -> Array:
         """Product S_w a with the columns of a, in one pass."""
-        gaps = self.means - self._pilots
-        pilots, shifts = self._shifts, self._narrow(gaps) @ a
+        pilots, shifts = self._shifts, self._narrow(self.means - self._pilots) @ a
 
-        def part(blocks: Iterator[RowBlock]) -> tuple[Array, Array]:
-            xp = namespace(a)
-            result = xp.zeros_like(a, dtype=xp.float64)
-            totals = xp.zeros_like(shifts, dtype=xp.float64)
+        def part(blocks: Iterator[RowBlock]) -> tuple[Array]:
+            result = namespace(a).zeros_like(a, dtype=namespace(a).float64)
             for block in blocks:
                 rows = ClassRows.of(block).shifted(pilots)
-                scores = rows.view @ a - rows.of_classes(shifts)
-                result += rows.view.T @ scores
-                totals += add_signed_rows(xp.zeros_like(shifts), scores, *rows.onehot())
-            return result, totals
+                # The scores are centred, and their sum over a class is rounding, so that the block need not be.
+                result += rows.view.T @ (rows.view @ a - rows.of_classes(shifts))
+            return (result,)
 
         self.n_passes += 1
-        result, totals = self.rows.sum(part)
-        # The scores are centred already, so their sums are rounding, and so is this correction.
-        return self._narrow((result - gaps.mT @ totals) / self.total)
+        return self._narrow(self.rows.sum(part)[0] / self.total)
 
     def variances(self) -> Array:
         """Diagonal of S_w, in one pass."""
@@ -257,8 +216,14 @@ class LabelledData:
         def add(totals: list[Array], rows: ClassRows) -> None:
             totals[0] += column_squares(rows.view)
 
-        gaps, (total,) = self._reduce(lambda: [zeros(wide, (d,))], add)
-        return self._narrow((total - namespace(gaps).sum(gaps * gaps * self.counts[:, None], axis=0)) / self.total)
+        gaps, (squares,) = self._reduce(lambda: [zeros(wide, (d,))], add)
+        xp = namespace(gaps)
+        scatter = squares - xp.sum(gaps * gaps * self.counts[:, None], axis=0)
+        return self._narrow(xp.where(scatter > self._rounding(squares), scatter, 0 * scatter) / self.total)
+
+    def _rounding(self, squares: Array) -> Array:
+        """What rounding can leave of sums of squares from which those of the means are subtracted; less is zero."""
+        return 100 * machine_epsilon(self.like) * squares
 
     def sketch(self, sketch: Sketch) -> Array:
         """Sketch S (X - means) / sqrt(total) of the centred rows, times the roots of their weights, in one pass."""
@@ -287,27 +252,33 @@ class LabelledData:
     def of_class(self, k: int) -> LabelledData:
         """The rows of one class alone."""
         chosen = self.codes == k
-        if isinstance(self.data, RowSource):
-            codes = np.zeros(int(np.count_nonzero(chosen)), dtype=self.codes.dtype)
-            return LabelledData(FilteredRows(self.data, chosen), codes, 1)
         rows = np.flatnonzero(chosen)
-        return LabelledData(self.data, np.zeros(len(rows), dtype=self.codes.dtype), 1, rows=rows)
+        codes = np.zeros(len(rows), dtype=self.codes.dtype)
+        weights = None if self.weights is None else self.weights[rows]
+        if isinstance(self.data, RowSource):
+            return LabelledData(FilteredRows(self.data, chosen), codes, 1, weights=weights)
+        return LabelledData(self.data, codes, 1, weights=weights, rows=rows)
 
     def fourth_moment(self, mean: Array, scale: Array) -> float:
-        """Sum over rows of the squares of sum_j ((x_j - mean_j) / scale_j)^2, in one pass."""
-        mean, weights = mean - self._pilots[0], self._narrow(scale**-2)
-        centre, sparse, wide = self._narrow(mean), self.sparse, self._wide_like
+        """Sum over weighted rows of the squares of sum_j ((x_j - mean_j) / scale_j)^2, in one pass, for one class."""
+        mean, inverse, sparse, like = mean - self._pilots[0], scale**-2, self.sparse, self._wide_like
+        centre, narrow = self._narrow(self._pilots[0] + mean), self._narrow(inverse)
 
-        def add(totals: list[Array], rows: ClassRows) -> None:
-            if sparse:
-                view = rows.view
-                squared = view.multiply(view) @ weights - 2 * (view @ (mean * weights)) + mean**2 @ weights
-            else:
-                squared = (rows.view - centre) ** 2 @ weights
-            squared = namespace(wide).astype(squared, wide.dtype)
-            totals[0] += squared @ squared
+        def part(blocks: Iterator[RowBlock]) -> tuple[Array]:
+            total = zeros(like, (1,))
+            for block in blocks:
+                rows = ClassRows.of(block)
+                if sparse:
+                    view = rows.view
+                    squares = view.multiply(view) @ inverse - 2 * (view @ (mean * inverse)) + mean**2 @ inverse
+                else:
+                    squares = widened((rows.view - centre) ** 2 @ narrow)
+                weighted = squares if rows.weights is None else squares * convert(rows.weights, like)
+                total += weighted @ squares
+            return (total,)
 
-        return float(self._reduce(lambda: [zeros(wide, (1,))], add)[1][0][0])
+        self.n_passes += 1
+        return float(self._large_sum(part)[0][0])
 
     def centred(self) -> Array:
         """Centred rows, times the roots of their weights, divided by sqrt(total): the one method that copies them."""
@@ -317,8 +288,63 @@ class LabelledData:
             rows = ClassRows.of(block)
             return rows._replace(view=rows.view.toarray() if sparse else rows.view).shifted(means).view
 
+        return self._mapped(of_rows) / self.total**0.5
+
+    def row_gram(self) -> Array:
+        """Gram matrix Xc Xc^T / total of the centred rows, times the roots of their weights, shape (n, n).
+
+        It is made of all rows at once, so that those of a source are held in memory for it.
+        """
+        means, index = self._narrow(self.means), self._as_index(self.codes)
         self.n_passes += 1
-        return self.rows.map(of_rows) / self.total**0.5
+        if isinstance(self.data, RowSource):
+            rows = stacked(list(self.data.blocks(self._large)))
+        else:
+            rows = row_block(self.rows.matrices[0], 0, self.n_samples)
+        cross = (rows @ means.T)[:, index]
+        gram = rows @ rows.T
+        gram = (gram.toarray() if self.sparse else gram) - cross - cross.T + (means @ means.T)[index][:, index]
+        if self._roots is not None:
+            gram = gram * self._roots[:, None] * self._roots
+        return gram / self.total
+
+    def scores(self, a: Array) -> Array:
+        """Centred rows times a, times the roots of their weights, divided by sqrt(total), shape (n, p); one pass."""
+        shifts = self._narrow(self.means) @ a
+
+        def of_rows(block: RowBlock) -> Array:
+            rows = ClassRows.of(block)
+            return shifted_rows(rows.view @ a - shifts[rows.index], None, rows.roots)
+
+        return self._mapped(of_rows) / self.total**0.5
+
+    def adjoint(self, z: Array) -> Array:
+        """The transpose of ``scores`` times a matrix of n rows, shape (d, p), in one pass."""
+        means, like, p = self.means, self._wide_like, z.shape[1]
+        shape, classes = (self.n_features, p), (self.n_classes, p)
+
+        def part(blocks: Iterator[RowBlock]) -> tuple[Array, Array]:
+            result, totals = zeros(like, shape), zeros(like, classes)
+            for block in blocks:
+                rows, of_block = ClassRows.of(block), z[block.first : block.stop]
+                result += rows.view.T @ shifted_rows(of_block, None, rows.roots)
+                totals += add_signed_rows(zeros(like, classes, z.dtype), of_block, *rows.onehot())
+            return result, totals
+
+        self.n_passes += 1
+        result, totals = self.rows.sum(part)
+        return self._narrow((result - means.mT @ totals) / self.total**0.5)
+
+    def _mapped(self, of_rows: Callable[[RowBlock], Array]) -> Array:
+        """Results of a function of the blocks, under each other in memory, in one pass."""
+        self.n_passes += 1
+        found = self.rows.map(of_rows)
+        return found.compute() if is_dask(found) else found
+
+    def _large_sum(self, part: Part, *, in_order: bool = False) -> tuple[Array, ...]:
+        """Sum over the rows in large blocks; sparse ones stay on one thread, where a second set of sums costs more."""
+        in_order = in_order or self.sparse
+        return self.rows.sum_in_order(part, self._large) if in_order else self.rows.sum(part, self._large)
 
     def _reduce(
         self,
@@ -348,7 +374,7 @@ class LabelledData:
 
         self.n_passes += 1
         try:
-            sums, *totals = self.rows.sum_in_order(part, self._large) if in_order else self.rows.sum(part, self._large)
+            sums, *totals = self._large_sum(part, in_order=in_order)
             if not bool(xp.all(xp.isfinite(sums))):
                 raise NotFiniteError(0)
         except NotFiniteError as error:

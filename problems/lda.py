@@ -7,23 +7,28 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from manifolds.gram import require_nonnegative
-from manifolds.linalg import Array, identity, is_torch_array, namespace, require_real_floating, to_numpy
-from manifolds.sketching import require_integer
+from manifolds.linalg import (
+    Array,
+    identity,
+    is_torch_array,
+    machine_epsilon,
+    namespace,
+    require_real_floating,
+    to_numpy,
+)
 from problems.class_labels import ClassMeans, as_priors, as_weights, classes_and_codes
+from problems.class_statistics import ClassStatistics
 from problems.discriminant_rule import DiscriminantRule
-from problems.labelled_data import ClassStatistics, LabelledData
+from problems.labelled_data import LabelledData
+from problems.lda_parameters import check_parameters, takes_parts
 from problems.lda_shrinkage import ledoit_wolf, shrunken, shrunken_discriminants
-from problems.lda_solvers import Discriminants, choose_solver, discriminants, iterative
+from problems.lda_solvers import Discriminants, choose_solver, discriminants, dual, iterative
 from problems.row_blocks import as_data, is_dask
 from problems.row_source import RowSource
-from problems.whitening import cholesky_qr, factored, row_space, truncated
-from rankopt.solvers.parameters import require_at_least
-
-_SOLVERS = ("auto", "direct", "cholesky-qr", "block-pcg", "lobpcg", "riemannian")
-_PRECONDITIONERS = ("auto", "sketched", "nystrom", "diagonal", "exact", "identity")
+from problems.whitening import cholesky_qr, gram_whitening, row_space
 
 
 class LDA(DiscriminantRule):
@@ -44,10 +49,11 @@ class LDA(DiscriminantRule):
         for each class. The numbers are those of scikit-learn's ``LinearDiscriminantAnalysis(solver="eigen")``.
     reg : float
         Ridge on the within-class covariance (1/n). Either ``shrinkage`` or ``reg``.
-    solver : {"auto", "direct", "cholesky-qr", "block-pcg", "lobpcg", "riemannian"}
+    solver : {"auto", "direct", "cholesky-qr", "dual", "block-pcg", "lobpcg", "riemannian"}
         ``"direct"``: covariance and Cholesky factor, one pass over the data. ``"cholesky-qr"``: the same for data that
         a sketch has whitened, three passes, for ill-conditioned data; with fewer rows than columns the singular value
-        decomposition of the centred rows. ``"block-pcg"``: the covariance is only multiplied with, by conjugate
+        decomposition of the centred rows. ``"dual"``: the Gram matrix of the rows in the place of that of the columns,
+        for wide sparse data with a ridge. ``"block-pcg"``: the covariance is only multiplied with, by conjugate
         gradients for all classes at once with a preconditioner; ``"lobpcg"`` and ``"riemannian"`` find the eigenvectors
         themselves so. ``"auto"``: by the cost model of the documentation; direct for almost all dense data, and
         cholesky-qr where that turns out to be ill conditioned.
@@ -175,6 +181,7 @@ class LDA(DiscriminantRule):
             )
         return self
 
+    @available_if(takes_parts)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> LDA:
         """Add rows to those of earlier calls, and find directions and rule for all of them, with the direct solver.
 
@@ -196,28 +203,23 @@ class LDA(DiscriminantRule):
         Raises
         ------
         ValueError, TypeError
-            As ``fit``; where ``classes`` is missing in the first call or a label is not among them; where the solver or
-            the shrinkage needs all rows at once.
+            As ``fit``; where ``classes`` is missing in the first call or a label is not among them.
+        AttributeError
+            Where the solver or the shrinkage needs all rows at once.
         """
         earlier: ClassStatistics | None = getattr(self, "_statistics", None)
         if classes is None:
             classes = getattr(self, "classes_", None)
         if earlier is None and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit: all labels that may come")
-        if self.solver not in ("auto", "direct"):
-            raise ValueError(f"solver must be 'auto' or 'direct' for partial_fit, got {self.solver!r}")
-        if self.shrinkage == "auto" or (self.shrinkage is not None and self.priors is not None):
-            raise ValueError(
-                "shrinkage must be a number, and priors left out beside it, for partial_fit: anything else needs the "
-                "rows of all calls at once"
-            )
         data = self._labelled(X, y, sample_weight, classes=classes, reset=earlier is None)
         statistics = data.statistics()
         self._statistics = statistics = statistics if earlier is None else earlier.merged(statistics)
         means = ClassMeans(statistics.means, as_priors(self.priors, statistics.counts))
         self.solver_ = "direct"
         if self.shrinkage is None:
-            result = self._direct(statistics, means, data.like, may_truncate=True)
+            precision = machine_epsilon(data.like)
+            result = self._by_gram(statistics, means.priors, data.like, precision, accurate=False)
             assert result is not None
             self._set_result(result, None, means, data.like)
         else:
@@ -258,89 +260,76 @@ class LDA(DiscriminantRule):
             raise ValueError(
                 f"The number of samples must be more than the number of classes, got {rows} for {len(found)} classes"
             )
-        self._check_parameters(len(found), X.shape[1])
+        self._most_components = min(len(found) - 1, X.shape[1])
+        check_parameters(self, self._most_components)
         data = LabelledData(X, codes, len(found), weights=weights)
         if classes is None and not bool(namespace(data.counts).all(data.counts > 0)):
             raise ValueError("sample_weight must not be zero for all rows of a class; leave the class out")
         self.classes_ = found
         return data
 
-    def _check_parameters(self, n_classes: int, n_features: int) -> None:
-        self._most_components = min(n_classes - 1, n_features)
-        if self.n_components is not None:
-            require_integer("n_components", self.n_components, smallest=1)
-            if self.n_components > self._most_components:
-                raise ValueError(
-                    f"n_components must be at most {self._most_components}, the smaller of n_classes - 1 and "
-                    f"n_features, got {self.n_components}"
-                )
-        for name, choices in (("solver", _SOLVERS), ("preconditioner", _PRECONDITIONERS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        require_nonnegative("reg", self.reg)
-        require_nonnegative("tol", self.tol)
-        if self.tol == 0:
-            raise ValueError("tol must be positive, got 0")
-        require_at_least("max_iter", self.max_iter, 1, whole=True)
-        if self.shrinkage is None:
-            return
-        if self.shrinkage != "auto":
-            require_nonnegative("shrinkage", self.shrinkage)
-            if float(self.shrinkage) > 1:
-                raise ValueError(f"shrinkage must be between 0 and 1, 'auto' or None, got {self.shrinkage}")
-        if self.reg:
-            raise ValueError(f"reg and shrinkage exclude each other, got reg={self.reg}, shrinkage={self.shrinkage}")
-        if self.solver not in ("auto", "direct"):
-            raise ValueError(
-                f"shrinkage needs solver='direct' or 'auto', got {self.solver!r}; reg goes with every solver"
-            )
-
     def _fit_plain(self, data: LabelledData, priors: Array) -> None:
         """Directions by the chosen solver, and the rule in their span."""
         seed = int(np.random.default_rng(self.random_state).integers(2**32))
         self.solver_ = self.solver
         if self.solver == "auto":
-            self.solver_ = choose_solver(data.n_samples, data.n_features, data.n_classes, sparse=data.sparse)
-        result = None
-        if self.solver_ == "direct":
-            statistics = data.statistics()
-            result = self._direct(
-                statistics, ClassMeans(statistics.means, priors), data.like, may_truncate=self.solver != "auto"
+            self.solver_ = choose_solver(
+                data.n_samples, data.n_features, data.n_classes, sparse=data.sparse, ridge=self.reg > 0
             )
-            self.solver_ = "cholesky-qr" if result is None else "direct"
-        if result is None and self.solver_ == "cholesky-qr":
-            if data.n_samples < data.n_features and not data.sparse:
-                between = ClassMeans(data.means, priors).between
-                result = discriminants(row_space(data, between, float(self.reg)), between)
-            else:
-                # The sketch's pass gives the class means too.
-                whitening, size = cholesky_qr(data, float(self.reg), seed)
-                result = discriminants(whitening, ClassMeans(data.means, priors).between, size)
-        elif result is None:
-            result = iterative(
-                data, priors, float(self.reg), self.solver_, self.preconditioner,
-                tol=self.tol, max_iter=self.max_iter, seed=seed,
-            )  # fmt: skip
+        result = self._found(data, priors, seed)
+        if result is None:
+            self.solver_ = "cholesky-qr"
+            result = self._found(data, priors, seed)
+        assert result is not None
         self._set_result(result, None, ClassMeans(data.means, priors), data.like)
 
-    def _direct(
-        self, statistics: ClassStatistics, means: ClassMeans, like: Array, *, may_truncate: bool
-    ) -> Discriminants | None:
-        """Directions by a Cholesky factor; by eigenvectors, or None, where that is too ill conditioned."""
+    def _found(self, data: LabelledData, priors: Array, seed: int) -> Discriminants | None:
+        """Directions by the solver of ``solver_``; None where the automatic choice turns out not to do."""
+        ridge = float(self.reg)
+        if self.solver_ == "direct":
+            return self._direct(data, priors)
+        if self.solver_ == "dual":
+            return dual(data, priors, ridge)
+        if self.solver_ == "cholesky-qr" and data.n_samples < data.n_features and not data.sparse:
+            between = ClassMeans(data.means, priors).between
+            return discriminants(row_space(data, between, ridge), between)
+        if self.solver_ == "cholesky-qr":
+            whitening, size = cholesky_qr(data, ridge, seed)
+            return discriminants(whitening, ClassMeans(data.means, priors).between, size)
+        try:
+            return iterative(
+                data, priors, ridge, self.solver_, self.preconditioner, tol=self.tol, max_iter=self.max_iter, seed=seed
+            )
+        except ValueError:
+            # Without a ridge a preconditioner may be singular, which only the other solvers can deal with.
+            if self.solver != "auto" or ridge or data.sparse:
+                raise
+            return None
+
+    def _direct(self, data: LabelledData, priors: Array) -> Discriminants | None:
+        """Directions by the covariance; None where it is too ill conditioned and there is a choice."""
+        accurate, single = self.solver == "auto", machine_epsilon(data.like)
+        statistics = data.statistics()
+        double = machine_epsilon(statistics.scatter)
+        result = self._by_gram(statistics, priors, data.like, single, accurate=accurate, truncate=single == double)
+        if result is None and single > double:
+            # Products in double precision see directions that products of the data's own dtype do not.
+            result = self._by_gram(data.statistics(double=True), priors, data.like, double, accurate=accurate)
+        return result
+
+    def _by_gram(
+        self, statistics: ClassStatistics, priors: Array, like: Array, precision: float, *, accurate: bool,
+        truncate: bool = True,
+    ) -> Discriminants | None:  # fmt: skip
         covariance = statistics.scatter / statistics.total
         covariance = covariance + float(self.reg) * identity(covariance.shape[0], covariance)
-        seen = means.means[statistics.counts > 0]
-        # Whoever asks for this solver gets it as long as it does not fail.
-        whitening = factored(covariance, seen, None if may_truncate else like)
-        if whitening is not None:
-            return discriminants(whitening, means.between)
-        return discriminants(truncated(covariance, seen, like), means.between) if may_truncate else None
+        seen = statistics.means[statistics.counts > 0]
+        whitening = gram_whitening(covariance, seen, like, precision, accurate=accurate, truncate=truncate)
+        return None if whitening is None else discriminants(whitening, ClassMeans(statistics.means, priors).between)
 
     def _fit_shrunken(self, data: LabelledData, priors: Array) -> None:
         shrinkage = self.shrinkage
         if shrinkage is None or isinstance(shrinkage, str):
-            if data.weights is not None:
-                raise ValueError("shrinkage='auto' does not take sample_weight; give a number")
             covariances = ledoit_wolf(data, priors)
         else:
             statistics = data.statistics()

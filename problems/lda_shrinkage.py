@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from manifolds.linalg import Array, identity, machine_epsilon, namespace, symmetric_part
 from problems.class_labels import ClassMeans
+from problems.class_statistics import ClassStatistics
 from problems.generalized_eigen import generalized_eigh
-from problems.labelled_data import ClassStatistics, LabelledData
+from problems.labelled_data import LabelledData
 from problems.lda_solvers import Discriminants
-from problems.whitening import factored
+from problems.whitening import gram_whitening
 
 
 class ShrunkenCovariances(NamedTuple):
@@ -34,15 +35,14 @@ def shrunken_discriminants(
     coefficients : array of shape (l, d)
     """
     within, between = covariances.within, covariances.total - covariances.within
-    factor = factored(within, means.means)
-    if factor is None or not bool(namespace(within).all(factor.scale > 0)):
-        raise ValueError("the within-class covariance is singular even after shrinkage; use a larger shrinkage")
-    pairs = generalized_eigh(symmetric_part(between), symmetric_part(within), rank, method="direct", probe=False)
-    # tr(C^{-1} S_b), by C^{-1} = D R^{-1} R^{-T} D
-    half = factor.whiten(factor.whiten(between).mT)
+    whitening = gram_whitening(within, means.means, within, machine_epsilon(within), accurate=False)
+    assert whitening is not None
+    half = symmetric_part(whitening.whiten(whitening.whiten(between).mT))
+    pairs = generalized_eigh(half, None, min(rank, half.shape[0]), method="direct", probe=False)
+    directions = whitening.directions(pairs.eigenvectors)
     total = float(namespace(half).sum(namespace(half).linalg.diagonal(half)))
-    coefficients = factor.directions(factor.whiten(means.gaps.mT)).mT
-    return Discriminants(pairs.eigenvalues, pairs.eigenvectors, factor.condition, total=total), coefficients
+    coefficients = whitening.directions(whitening.whiten(means.gaps.mT)).mT
+    return Discriminants(pairs.eigenvalues, directions, whitening.condition, total=total), coefficients
 
 
 def shrunken(statistics: ClassStatistics, within: Array, shrinkage: float) -> ShrunkenCovariances:
@@ -95,7 +95,7 @@ def ledoit_wolf(data: LabelledData, priors: Array) -> ShrunkenCovariances:
 
 def _ledoit_wolf(covariance: Array, mean: Array, parts: list[LabelledData]) -> Array:
     """Shrunken covariance of all rows of some parts of the data."""
-    xp, d, n = namespace(covariance), covariance.shape[0], sum(part.n_samples for part in parts)
+    xp, d, n = namespace(covariance), covariance.shape[0], sum(part.total for part in parts)
     variances = xp.linalg.diagonal(covariance)
     epsilon = machine_epsilon(covariance)
     constant = variances <= n * epsilon * variances + (n * epsilon * mean) ** 2

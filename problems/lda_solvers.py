@@ -10,7 +10,16 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from manifolds.extreme_eigenvalues import extreme_eigenvalues
-from manifolds.linalg import Array, identity, machine_epsilon, namespace, symmetric_part
+from manifolds.linalg import (
+    Array,
+    cholesky,
+    identity,
+    machine_epsilon,
+    namespace,
+    solve_triangular,
+    symmetric_part,
+    triangular_condition,
+)
 from manifolds.nystrom import NystromPreconditioner
 from manifolds.preconditioner_choice import gram_preconditioner
 from manifolds.preconditioners import (
@@ -27,14 +36,18 @@ from problems.labelled_data import LabelledData
 from problems.whitening import SKETCH_FACTOR, Basis, Factor
 from rankopt.solvers.stopping import Status
 
-EXPECTED_PASSES = 25
-"""Passes that block PCG needs as a rule."""
+EXPECTED_STEPS = 16
+"""Steps that block PCG needs as a rule."""
 
-PASS_COST = 4.0
-"""Cost of a pass for each entry and class, in units of that of an entry of the covariance's factor per row."""
+PASS_COST, COLUMN_COST = 30.0, 7.0
+"""Cost of a pass for each entry of the data, and for each entry and vector that is multiplied, in units of what forming
+the covariance costs for each entry and column. Measured, as the next two."""
 
-SKETCH_COST = 20.0
-"""Cost of a sketch's QR factorisation for each entry of a d x d x d cube, in the same unit."""
+SKETCH_COST = 430.0
+"""Cost of the sketch for each entry of the data, in the same unit."""
+
+FACTOR_COST = 15.0
+"""Cost of the sketch's QR factorisation for each entry of a d x d x d cube, in the same unit."""
 
 MAX_GRAM_COLUMNS = 20_000
 """Columns up to which the covariance of dense data is formed at all: 3.2 GB in double precision."""
@@ -79,18 +92,21 @@ def discriminants(whitening: Factor | Basis, between: Array, sketch_size: int | 
     return Discriminants(values[:rank] ** 2, directions, whitening.condition, sketch_size=sketch_size)
 
 
-def choose_solver(n: int, d: int, n_classes: int, *, sparse: bool) -> str:
+def choose_solver(n: int, d: int, n_classes: int, *, sparse: bool, ridge: bool) -> str:
     """The cheapest solver by a count of operations: direct, unless d is large or the rows do not fill the space.
 
-    Forming the covariance costs n d^2, block PCG a sketch and its factorisation and then passes of 4 n d l. Constants
-    are measured ones; the choice depends on the sizes alone.
+    Forming the covariance costs n d^2; block PCG a sketch, its factorisation, a few passes with one vector and then
+    passes with one for each class. Constants are measured ones; the choice depends on the sizes alone.
     """
     if sparse:
-        return "direct" if d <= MAX_SPARSE_GRAM_COLUMNS else "block-pcg"
+        if d <= MAX_SPARSE_GRAM_COLUMNS:
+            return "direct"
+        return "dual" if ridge and n <= MAX_SPARSE_GRAM_COLUMNS else "block-pcg"
     if n < d:
         return "cholesky-qr"
-    passes = EXPECTED_PASSES * PASS_COST * n * d * n_classes + SKETCH_COST * d**3
-    return "direct" if d <= MAX_GRAM_COLUMNS and n * d**2 <= passes else "block-pcg"
+    steps = EXPECTED_STEPS * (PASS_COST + COLUMN_COST * n_classes) + LANCZOS_STEPS * (PASS_COST + COLUMN_COST)
+    iterations = n * d * (steps + SKETCH_COST) + FACTOR_COST * d**3
+    return "direct" if d <= MAX_GRAM_COLUMNS and n * d**2 <= iterations else "block-pcg"
 
 
 def _rank(values: Array, between: Array) -> int:
@@ -164,24 +180,53 @@ def iterative(
         metric = _sketched(data, ridge, size, seed)
         condition = extreme_eigenvalues(operator, metric, steps=LANCZOS_STEPS, rng=seed).condition
     between = ClassMeans(data.means, priors).between
-    xp = namespace(between)
-    left, values, _ = xp.linalg.svd(between, full_matrices=False)
-    rank = _rank(values, between)
-    f = xp.astype(left[:, :rank] * values[:rank], data.like.dtype)  # F without its dependent columns
+    f = _independent(between, data.like)
     if solver == "block-pcg":
         solution = block_pcg(operator, f, metric, tol=tol, max_iter=max_iter)
-        # Rayleigh-Ritz in the span of Z makes errors of the eigenvalues quadratic in those of Z.
-        image = f.mT @ solution.z
-        small = generalized_eigh(
-            symmetric_part(image.mT @ image), symmetric_part(solution.z.mT @ solution.cz), rank, method="direct"
-        )
-        found = solution.z @ small.eigenvectors
-        return Discriminants(small.eigenvalues, found, condition, None, size, solution.status, solution.n_iter)
+        found = _rayleigh_ritz(f, solution.z, solution.cz, condition)
+        return found._replace(sketch_size=size, status=solution.status, n_iter=solution.n_iter)
     pairs = generalized_eigh(
-        _LowRank(f), operator, rank, preconditioner=metric, method=solver, tol=tol, max_iter=max_iter, rng=seed,
+        _LowRank(f), operator, f.shape[1], preconditioner=metric, method=solver, tol=tol, max_iter=max_iter, rng=seed,
         probe=False,
     )  # fmt: skip
     return Discriminants(pairs.eigenvalues, pairs.eigenvectors, condition, None, size, pairs.status, pairs.n_iter)
+
+
+def dual(data: LabelledData, priors: Array, ridge: float) -> Discriminants:
+    """Directions by a matrix of as many rows and columns as the data have rows, for wide data with a ridge.
+
+    C^{-1} F = (F - Xc^T (Xc Xc^T + ridge I)^{-1} Xc F) / ridge, by the identity of Sherman, Morrison and Woodbury.
+
+    References
+    ----------
+    Golub, Van Loan, Matrix Computations (2013), Equation (2.1.4).
+    """
+    data.means  # noqa: B018 - their pass finds entries that are not finite
+    gram = data.row_gram()
+    between = ClassMeans(data.means, priors).between
+    f = _independent(between, data.like)
+    factor = cholesky(gram + ridge * identity(data.n_samples, gram))
+    if factor is None:
+        raise ValueError("reg is too small for solver='dual' in this dtype; use a larger one, or solver='block-pcg'")
+    seen = solve_triangular(factor, solve_triangular(factor, data.scores(f), transpose=True))
+    z = (f - data.adjoint(seen)) / ridge
+    return _rayleigh_ritz(f, z, f, triangular_condition(factor))
+
+
+def _independent(between: Array, like: Array) -> Array:
+    """F without its dependent columns, in the dtype of the data; F F^T stays."""
+    left, values, _ = namespace(between).linalg.svd(between, full_matrices=False)
+    rank = _rank(values, between)
+    return namespace(between).astype(left[:, :rank] * values[:rank], like.dtype)
+
+
+def _rayleigh_ritz(f: Array, z: Array, cz: Array, condition: float) -> Discriminants:
+    """Directions in the span of Z: errors of the eigenvalues are quadratic in those of Z."""
+    image = f.mT @ z
+    small = generalized_eigh(
+        symmetric_part(image.mT @ image), symmetric_part(z.mT @ cz), z.shape[1], method="direct", probe=False
+    )
+    return Discriminants(small.eigenvalues, z @ small.eigenvectors, condition)
 
 
 def _preconditioner(data: LabelledData, ridge: float, name: str, seed: int) -> tuple[Any, int | None]:
@@ -190,9 +235,12 @@ def _preconditioner(data: LabelledData, ridge: float, name: str, seed: int) -> t
     size = SKETCH_FACTOR * d
     if name == "sketched" or (name == "auto" and d <= MAX_SKETCHED_COLUMNS and 2 * size <= data.n_samples):
         return _sketched(data, ridge, size, seed), size
+    data.means  # noqa: B018 - their pass finds entries that are not finite
     plain = WithinCovariance(data)
     if name == "nystrom":
         return NystromPreconditioner(plain, min(NYSTROM_RANK, d), ridge, rng=seed), None
+    if name == "auto" and d <= MAX_SKETCHED_COLUMNS:
+        name = "exact"  # a sketch would be no smaller than the data
     if name == "auto":
         return gram_preconditioner(plain, ridge, rank=min(NYSTROM_RANK, d), seed=seed), None
     if name == "diagonal":

@@ -72,32 +72,44 @@ class Basis:
         return self.basis @ u
 
 
-def factored(covariance: Array, means: Array, like: Array | None = None) -> Factor | None:
-    """Cholesky factor of a covariance that is scaled to unit diagonal first; None where it is too ill conditioned.
+def gram_whitening(
+    covariance: Array, means: Array, like: Array, precision: float, *, accurate: bool, truncate: bool = True
+) -> Factor | Basis | None:
+    """Whitening of a covariance that was formed: its Cholesky factor, or eigenvectors that stand clear of rounding.
 
-    How much is too much depends on the dtype of the data, ``like``; where it is left out, only what fails is. Features
-    that do not vary within the classes keep a unit diagonal here and get no weight.
+    The covariance is scaled to unit diagonal first. Features that do not vary within the classes get no weight.
+
+    Parameters
+    ----------
+    covariance : array of shape (d, d)
+    means : array of shape (l, d)
+        Class means, which say what is rounding.
+    like : array
+        Of the kind of the data.
+    precision : float
+        Machine epsilon of the products that the covariance is made of.
+    accurate : bool
+        Whether None is returned where eigenvalues cannot be had to ``GRAM_ACCURACY``.
+    truncate : bool
+        Whether None is returned instead of eigenvectors.
     """
-    xp = namespace(covariance)
+    xp, d = namespace(covariance), covariance.shape[0]
     inverse = _inverse_deviations(xp.linalg.diagonal(covariance), means)
     scaled = covariance * inverse * inverse[:, None]
-    missing = inverse == 0
-    factor = cholesky(scaled + xp.astype(missing, scaled.dtype) * identity(scaled.shape[0], scaled))
-    if factor is None:
+    limit = GRAM_ACCURACY[kind(like)[1]] / precision if accurate else float("inf")
+    tolerance = max(d * precision, (d * machine_epsilon(like)) ** 2)
+    factor = cholesky(scaled + xp.astype(inverse == 0, scaled.dtype) * identity(d, scaled))
+    if factor is not None and (condition := triangular_condition(factor)) <= min(limit, 1 / tolerance):
+        return Factor(factor, inverse, condition)
+    if not truncate:
         return None
-    condition = triangular_condition(factor)
-    if like is not None and condition * machine_epsilon(like) > GRAM_ACCURACY[kind(like)[1]]:
+    values, vectors = xp.linalg.eigh(scaled)
+    first = d - _count(values > tolerance * values[-1])
+    condition = float(values[-1] / values[first])
+    if condition > limit:
         return None
-    return Factor(factor, inverse, condition)
-
-
-def truncated(covariance: Array, means: Array, like: Array) -> Basis:
-    """Eigenvectors of a covariance, scaled to unit diagonal, whose eigenvalues stand clear of rounding of ``like``."""
-    xp = namespace(covariance)
-    d, inverse = covariance.shape[0], _inverse_deviations(xp.linalg.diagonal(covariance), means)
-    values, vectors = xp.linalg.eigh(covariance * inverse * inverse[:, None])
-    first = d - _kept(values, d * machine_epsilon(like), inverse)
-    return Basis(inverse[:, None] * vectors[:, first:] / xp.sqrt(values[first:]), float(values[-1] / values[first]))
+    _warn_of_rank(d - first, inverse)
+    return Basis(inverse[:, None] * vectors[:, first:] / xp.sqrt(values[first:]), condition)
 
 
 def cholesky_qr(data: LabelledData, ridge: float, seed: int) -> tuple[Basis, int]:
@@ -131,7 +143,8 @@ def cholesky_qr(data: LabelledData, ridge: float, seed: int) -> tuple[Basis, int
         first = solve_triangular(factor, identity(d, factor))
     else:
         _, values, vt = xp.linalg.svd(factor, full_matrices=False)
-        rank = _kept(values, max(sketched.shape) * epsilon, inverse)
+        rank = _count(values > max(sketched.shape) * epsilon * values[0])
+        _warn_of_rank(rank, inverse)
         first = vt[:rank].mT / values[:rank]
         condition = float(values[0] / values[rank - 1]) ** 2
     first = scaled[:, None] * first
@@ -151,12 +164,13 @@ def row_space(data: LabelledData, between: Array, ridge: float) -> Basis:
     if not ridge:
         inverse = _inverse_deviations(xp.sum(centred * centred, axis=0), data.means)
         _, values, vt = xp.linalg.svd(centred * inverse, full_matrices=False)
-        rank = _kept(values, tolerance, inverse)
+        rank = _count(values > tolerance * values[0])
+        _warn_of_rank(rank, inverse)
         basis = xp.astype(inverse[:, None] * vt[:rank].mT / values[:rank], between.dtype)
         return Basis(basis, float(values[0] / values[rank - 1]) ** 2)
     _, values, vt = xp.linalg.svd(centred, full_matrices=False)
     values, vt = (xp.astype(part, between.dtype) for part in (values, vt))
-    rank = max(1, int(xp.sum(xp.astype(values > tolerance * values[0], xp.int64))))
+    rank = max(1, _count(values > tolerance * values[0]))
     known, values = vt[:rank].mT, values[:rank]
     rest = between - known @ (known.mT @ between)
     outside, sizes, _ = xp.linalg.svd(rest - known @ (known.mT @ rest), full_matrices=False)
@@ -170,6 +184,8 @@ def _inverse_deviations(variances: Array, means: Array) -> Array:
     xp = namespace(variances)
     rounding = 10 * machine_epsilon(variances) * xp.astype(xp.max(xp.abs(means), axis=0), variances.dtype)
     varies = variances > rounding**2
+    if not bool(xp.any(varies)):
+        raise ValueError("X does not vary within its classes, so their covariance is zero; use reg > 0")
     constant = ~varies & (xp.astype(xp.max(means, axis=0) - xp.min(means, axis=0), rounding.dtype) > 10 * rounding)
     if bool(xp.any(constant)):
         warnings.warn(
@@ -181,16 +197,14 @@ def _inverse_deviations(variances: Array, means: Array) -> Array:
     return xp.where(varies, 1 / xp.sqrt(xp.where(varies, variances, xp.ones_like(variances))), 0 * variances)
 
 
-def _kept(values: Array, tolerance: float, inverse_deviations: Array) -> int:
-    """How many values stand clear of rounding, with a warning where that is fewer than features that vary."""
-    xp = namespace(values)
+def _count(chosen: Array) -> int:
+    xp = namespace(chosen)
+    return int(xp.sum(xp.astype(chosen, xp.int64)))
 
-    def count(chosen: Array) -> int:
-        return int(xp.sum(xp.astype(chosen, xp.int64)))
 
-    rank, varying = count(values > tolerance * xp.max(values)), count(inverse_deviations > 0)
-    if rank == 0:
-        raise ValueError("X does not vary within its classes, so their covariance is zero; use reg > 0")
+def _warn_of_rank(rank: int, inverse_deviations: Array) -> None:
+    """Say so where fewer directions stand clear of rounding than there are features that vary."""
+    varying = _count(inverse_deviations > 0)
     if rank < varying:
         warnings.warn(
             f"X has numerical rank {rank} within its classes for {varying} features that vary and is truncated to it; "
@@ -198,4 +212,3 @@ def _kept(values: Array, tolerance: float, inverse_deviations: Array) -> int:
             UserWarning,
             stacklevel=4,
         )
-    return rank

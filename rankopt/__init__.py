@@ -12,6 +12,7 @@ from rankopt import plots
 from rankopt.minimize import minimize
 from rankopt.minimize_batch import minimize_batch
 from rankopt.quadratic import QuadraticObjective, QuadraticProblem
+from rankopt.sampled import SampledProblem
 from rankopt.scipy_function import ScipyFunction, from_scipy
 from rankopt.solvers.conjugate_gradient import (
     BetaRule,
@@ -29,6 +30,7 @@ from rankopt.solvers.method import Context, Method, Step
 from rankopt.solvers.stopping import (
     AllOf,
     AnyOf,
+    ApproximationFloor,
     BatchProgress,
     CostChange,
     GradientNorm,
@@ -97,6 +99,7 @@ __all__ = [
     "AdaRankGrad",
     "AllOf",
     "AnyOf",
+    "ApproximationFloor",
     "Armijo",
     "BarzilaiBorwein",
     "BatchProgress",
@@ -140,6 +143,7 @@ __all__ = [
     "ResetMoments",
     "ResidualRule",
     "ResidualStep",
+    "SampledProblem",
     "ScipyFunction",
     "SignResidual",
     "State",

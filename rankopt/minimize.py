@@ -12,7 +12,9 @@ from scipy.optimize import OptimizeResult
 from manifolds.linalg import Seed, machine_epsilon
 from manifolds.manifold import Manifold, Point
 from manifolds.objective import as_objective
+from manifolds.sampled.function import SampledFunction
 from rankopt.quadratic import QuadraticObjective
+from rankopt.sampled import SampledProblem
 from rankopt.solvers.conjugate_gradient import ConjugateGradient
 from rankopt.solvers.gradient_descent import GradientDescent
 from rankopt.solvers.lbfgs import LBFGS
@@ -69,7 +71,8 @@ def minimize(
     stopping : StoppingCriterion, optional
         Criteria combined with ``|`` and ``&``. By default ``GradientNorm() | CostChange() | MaxIterations(1000)``: the
         gradient's norm has fallen to 1e-6 (float64) or 1e-3 (float32) of that at the start, or to rounding, or the cost
-        has changed by rounding only in ten steps.
+        has changed by rounding only in ten steps. A sampled function ends earlier, at the error of its gradient, with
+        ``Status.APPROXIMATION_FLOOR``.
     callback : callable, optional
         Called with the intermediate result after every step; raising StopIteration ends the run.
     rng : None, int or generator
@@ -110,7 +113,8 @@ def minimize(
         )
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a callable, got {type(callback).__name__}")
-    run = Run(problem, solver, as_criterion(stopping), preconditioner, callback, progress)
+    criterion = as_criterion(problem.stopping if stopping is None else stopping)
+    run = Run(problem, solver, criterion, preconditioner, callback, progress)
     return run.to_end(problem.random_start(rng) if x0 is None else x0)
 
 
@@ -119,6 +123,8 @@ def _as_problem(objective: Any, manifold: Manifold, gradient: Any, hessian: Any)
         raise TypeError(f"manifold must be a Manifold, got {type(manifold).__name__}")
     if isinstance(objective, QuadraticObjective):
         objective = objective.on(manifold)
+    elif isinstance(objective, SampledFunction):
+        objective = SampledProblem(objective)
     if not isinstance(objective, Problem):
         return ObjectiveProblem(as_objective(objective, gradient, hessian), manifold)
     if manifold is not objective.manifold:
@@ -187,7 +193,9 @@ class Run:
         while (status := self._stopping.check(seen)) is None:
             step = self._method.step(state, memory, context)
             if step is None:
-                return Status.STEP_TOO_SMALL, state
+                # Within its error the gradient may point anywhere: no step need decrease the cost.
+                near_floor = state.gradient_norm <= 10 * state.measures.get("gradient_error", 0.0)
+                return Status.APPROXIMATION_FLOOR if near_floor else Status.STEP_TOO_SMALL, state
             state, memory = step.state, step.memory
             self._record(state, step.step_size)
             bar.update(state)
@@ -204,7 +212,7 @@ class Run:
         history["fun"].append(state.value)
         history["grad_norm"].append(norm)
         history["step_size"].append(step_size)
-        for name, count in self._problem.counts().items():
+        for name, count in (self._problem.counts() | state.measures).items():
             history.setdefault(name, []).append(count)
         history["time"].append(time.perf_counter() - self._began)
         if self._best is None or state.value < self._best.value:
@@ -218,6 +226,7 @@ class Run:
             grad_norm=state.gradient_norm,
             nit=length - 1,
             **self._problem.counts(),
+            **state.measures,
         )
         if status is not None:
             history = {name: np.asarray(values[:length]) for name, values in self._history.items()}

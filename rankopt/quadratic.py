@@ -341,8 +341,7 @@ class QuadraticState(State):
 
     def hessian_covector(self, tangent_vector: Array) -> Array:
         """Covector of the Hessian product, by one product with A and one with B."""
-        euclidean = self._euclidean_hessian(tangent_vector)
-        return self.geometry.hessian_covector(self.euclidean_gradient, euclidean, tangent_vector)
+        return self.hessian_form(self._euclidean_hessian(tangent_vector), tangent_vector)
 
     def _euclidean_hessian(self, tangent_vector: Array) -> Array:
         problem = self.problem

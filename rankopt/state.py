@@ -8,6 +8,7 @@ to state, so that a step costs one product and its line search costs small-matri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from manifolds.lazy import lazy_property
@@ -15,6 +16,7 @@ from manifolds.linalg import is_array, machine_epsilon, require_finite, require_
 from manifolds.manifold import LocalGeometry, Manifold, Point
 from manifolds.objective import Evaluation, Objective, is_finite, require_like
 from manifolds.retractions import RankDeficientError
+from rankopt.solvers.stopping import StoppingCriterion
 
 CLOSE = 1e-2
 """Relative distance up to which a start point off the manifold is projected rather than refused."""
@@ -52,6 +54,11 @@ class State(ABC):
         return float(self.geometry.pairing(self.gradient_covector, self.gradient))
 
     @property
+    def measures(self) -> dict[str, float]:
+        """What else the history records at every state, such as the error of the gradient."""
+        return {}
+
+    @property
     def gradient_norm(self) -> float:
         """Norm of the gradient in the metric."""
         return max(self.squared_gradient_norm, 0.0) ** 0.5
@@ -59,6 +66,11 @@ class State(ABC):
     @abstractmethod
     def derivative(self, tangent_vector: Point) -> float:
         """Directional derivative Df(x)[v] = <grad f(x), v>_x."""
+
+    def derivative_from(self, origin: State, tangent_vector: Point) -> float:
+        """Directional derivative along the transport of a tangent vector at another state."""
+        geometry = self.geometry
+        return float(geometry.gradient_pairing_from(origin.geometry, self.gradient_covector, tangent_vector))
 
     def hessian_product(self, tangent_vector: Point) -> Point:
         """Riemannian Hessian product along a tangent vector, where the problem has one."""
@@ -73,6 +85,11 @@ class State(ABC):
         if self.euclidean_gradient is None:
             return self.geometry.covector(self.gradient)
         return self.geometry.gradient_covector(self.euclidean_gradient, self.gradient)
+
+    @lazy_property
+    def hessian_form(self) -> Callable[..., Point]:
+        """Function (Euclidean Hessian product along v, v) -> ``hessian_covector(v)``."""
+        return self.geometry.hessian_form(self.euclidean_gradient)
 
     def hessian_covector(self, tangent_vector: Point) -> Point:
         """Covector w -> <Hess f(x)[v], w>_x, as the geometry keeps covectors."""
@@ -109,11 +126,14 @@ class Problem(ABC):
         Whether values and slopes along a curve cost next to nothing, so that the line search may be nearly exact.
     has_hessian : bool
         Whether its states have Hessian products, which cost about as much as a gradient.
+    stopping : StoppingCriterion or None
+        When its runs end unless the caller says; None for the default of ``minimize``.
     """
 
     manifold: Manifold
     cheap_trials = False
     has_hessian = False
+    stopping: StoppingCriterion | None = None
 
     @abstractmethod
     def start(self, point: Point) -> State:
@@ -139,14 +159,21 @@ class ObjectiveProblem(Problem):
 
     def __init__(self, objective: Objective, manifold: Manifold) -> None:
         self.objective, self.manifold = objective, manifold
-        self.has_hessian = objective.has_hessian
+        converts = objective.riemannian or manifold.has_hessian
+        # Second derivatives by the factors of a matrix are not those by the matrix, so gradients are differenced there.
+        by_factors = manifold.factored and objective.hessian is None
+        self.has_hessian = objective.has_hessian and converts and not by_factors
 
     def counts(self) -> dict[str, int]:
         return {"nfev": self.objective.nfev, "ngev": self.objective.ngev, "nhev": self.objective.nhev}
 
     def start(self, point: Point) -> State:
         point = on_manifold(point, self.manifold)
-        state = ObjectiveState(self, point, self.objective.at(point))
+        return self.checked_start(ObjectiveState(self, point, self.objective.at(point)))
+
+    @staticmethod
+    def checked_start(state: ObjectiveState) -> ObjectiveState:
+        """The state, if its cost and gradient are finite."""
         if not (abs(state.value) < float("inf") and is_finite(state.gradient)):
             raise ValueError(f"objective must be finite at the start point x0, got cost {state.value}")
         return state
@@ -176,7 +203,7 @@ class ObjectiveState(State):
     def derivative(self, tangent_vector: Point) -> float:
         if self.problem.objective.riemannian:
             return float(self.geometry.inner_product(self.gradient, tangent_vector))
-        return float(self.problem.manifold.euclidean_inner_product(self.evaluation.gradient, tangent_vector))
+        return float(self.geometry.derivative(self.evaluation.gradient, tangent_vector))
 
     def hessian_product(self, tangent_vector: Point) -> Point:
         """Riemannian Hessian product along a tangent vector."""
@@ -186,13 +213,12 @@ class ObjectiveState(State):
         return self.geometry.riemannian_hessian(self.evaluation.gradient, product, tangent_vector)
 
     def hessian_covector(self, tangent_vector: Point) -> Point:
-        """Covector of the Hessian product; a difference of gradients where the objective has no Hessian product."""
+        """Covector of the Hessian product; a difference of gradients where objective or manifold has no Hessian."""
         if not self.problem.has_hessian:
             return self._differenced_hessian_covector(tangent_vector)
         if self.problem.objective.riemannian:
             return super().hessian_covector(tangent_vector)
-        product = self.evaluation.hessian_product(tangent_vector)
-        return self.geometry.hessian_covector(self.evaluation.gradient, product, tangent_vector)
+        return self.hessian_form(self.evaluation.hessian_product(tangent_vector), tangent_vector)
 
     def _differenced_hessian_covector(self, v: Point) -> Point:
         """(T grad f(y) - grad f(x)) / t with y = R_x(t v) and T the transport to x, at the price of a gradient.

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import array_api_strict
 import numpy as np
 import torch
+
+from manifolds.low_rank import FactoredMatrix
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Kind:
             return type(values)._make(map(self, values))
         if self.library == "torch":
             return torch.tensor(np.array(values), dtype=getattr(torch, self.dtype), device=self.device)
+        if self.library == "array_api_strict":
+            return array_api_strict.asarray(np.array(values, dtype=self.dtype))
         return np.array(values, dtype=self.dtype)
 
     @cached_property
@@ -44,19 +49,35 @@ def kind_of(array):
     """Kind of an array or a numpy scalar."""
     if isinstance(array, torch.Tensor):
         return Kind("torch", str(array.dtype).removeprefix("torch."), array.device.type)
+    if hasattr(array, "__array_namespace__") and not isinstance(array, (np.ndarray, np.generic)):
+        return Kind("array_api_strict", str(array.dtype).removeprefix("array_api_strict."))
     assert isinstance(array, (np.ndarray, np.generic)), type(array)
     return Kind("numpy", str(array.dtype))
 
 
 def leaves(x):
-    """Arrays of a point or tangent vector, in order."""
+    """Arrays of a point or tangent vector, in order; of factors, the matrix that they stand for."""
+    if isinstance(x, FactoredMatrix):
+        return [x.to_dense()]
     return [leaf for part in x for leaf in leaves(part)] if isinstance(x, tuple) else [x]
+
+
+def parts(x):
+    """Arrays that a point or tangent vector is kept in, in order."""
+    return [array for part in x for array in parts(part)] if isinstance(x, tuple) else [x]
 
 
 def tree(function, *xs):
     """Apply a function to corresponding arrays of points."""
     if isinstance(xs[0], tuple):
         return type(xs[0])._make(tree(function, *parts) for parts in zip(*xs, strict=True))
+    return function(*xs)
+
+
+def by_matrix(function, *xs):
+    """As ``tree``, but factors that stand for a matrix are handed over together."""
+    if isinstance(xs[0], tuple) and not isinstance(xs[0], FactoredMatrix):
+        return type(xs[0])._make(by_matrix(function, *parts) for parts in zip(*xs, strict=True))
     return function(*xs)
 
 

@@ -1,6 +1,7 @@
-"""The code of README and CONTRIBUTING runs as it stands; examples of the gallery are short and checked."""
+"""The code of README, CONTRIBUTING and the pages runs as it stands; examples of the gallery are short and checked."""
 
 import ast
+import doctest
 import re
 from pathlib import Path
 
@@ -83,6 +84,16 @@ def test_examples_of_the_gallery_are_short_and_checked(path):
     source = path.read_text(encoding="utf-8")
     assert len(lines_of_code(source)) <= 30
     assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(source)))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [page for page in sorted((ROOT / "docs").glob("*.rst")) if ">>> " in page.read_text(encoding="utf-8")],
+    ids=lambda path: path.stem,
+)
+def test_examples_of_the_pages_hold(path):
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert doctest.testfile(str(path), module_relative=False, encoding="utf-8", optionflags=flags).failed == 0
 
 
 def test_the_gallery_runs_every_file():

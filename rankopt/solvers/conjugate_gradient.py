@@ -96,7 +96,7 @@ class ConjugateGradientMemory(NamedTuple):
 
 
 _NEARLY_EXACT = Wolfe(curvature=0.02)
-_LOOSE = Wolfe(curvature=0.3)
+_LOOSE = Wolfe(curvature=0.4)
 """An exacter search takes fewer steps but, with a trial each to find its minimisers, more evaluations in all."""
 
 
@@ -109,7 +109,7 @@ class ConjugateGradient(Method[ConjugateGradientMemory]):
     beta : BetaRule
         HestenesStiefel(), PolakRibiere(), FletcherReeves() or HagerZhang().
     line_search : LineSearch, optional
-        Wolfe() with a curvature of 0.3, or of 0.02 where trials cost next to nothing.
+        Wolfe() with a curvature of 0.4, or of 0.02 where trials cost next to nothing.
     restart : float
         The direction is reset to the negative gradient where <d, g> > -restart * <g, g>.
 
@@ -164,7 +164,7 @@ class ConjugateGradient(Method[ConjugateGradientMemory]):
         products = GradientProducts(
             new_new=new_new,
             old_old=old.derivative(memory.search_gradient) if context.preconditioner else old.squared_gradient_norm,
-            old_new=new.derivative(new.geometry.transport_from(old.geometry, memory.search_gradient)),
+            old_new=new.derivative_from(old, memory.search_gradient),
             direction_new=new.derivative(transported),
             direction_old=memory.slope,
         )

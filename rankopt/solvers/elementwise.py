@@ -9,14 +9,14 @@ from manifolds.linalg import namespace
 
 def choose(condition: Any, a: Any, b: Any) -> Any:
     """``a`` where the condition holds, else ``b``."""
-    if not getattr(condition, "ndim", 0):
+    if type(condition) is bool or not getattr(condition, "ndim", 0):  # a bool first, since searches ask often
         return a if condition else b
     return namespace(condition).where(condition, a, b)
 
 
 def ratio(a: Any, b: Any) -> Any:
     """Quotient a / b, zero where b is zero."""
-    if not getattr(b, "ndim", 0):
+    if type(b) is float or not getattr(b, "ndim", 0):
         return a / b if b != 0 else 0.0
     return choose(b != 0, a / choose(b != 0, b, 1.0), 0.0)
 

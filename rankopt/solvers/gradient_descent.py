@@ -108,7 +108,7 @@ class GradientDescent(Method[GradientDescentMemory]):
         if t is None:
             return None
         new = curve.accept(t)
-        old_new = new.derivative(new.geometry.transport_from(state.geometry, gradient))
+        old_new = new.derivative_from(state, gradient)
         new_gradient = precondition(new, context.preconditioner)
         new_new = new.derivative(new_gradient) if context.preconditioner else new.squared_gradient_norm
         following = self.step_rule.next_step(t, old_old, old_new, new_new, memory.iteration)

@@ -257,6 +257,27 @@ class GradientNorm(StoppingRule):
 
 
 @dataclass(frozen=True)
+class ApproximationFloor(StoppingRule):
+    """Stops when the norm of the gradient is at most ``factor`` times the error with which the gradient is known.
+
+    Only problems that record ``gradient_error``, such as those of sampled functions, have such an error.
+    """
+
+    factor: float = 0.1
+    status = Status.APPROXIMATION_FLOOR
+
+    def __post_init__(self) -> None:
+        require_at_least("factor", self.factor, 0)
+
+    def is_met(self, progress: Progress) -> Any:
+        if "gradient_error" not in progress.history:
+            raise ValueError(
+                "ApproximationFloor needs a problem that knows the error of its gradients, such as a SampledFunction"
+            )
+        return progress.latest("grad_norm") <= self.factor * progress.latest("gradient_error")
+
+
+@dataclass(frozen=True)
 class CostChange(StoppingRule):
     """Stops when the cost has changed by at most ``tolerance * |cost|`` over the last ``iterations`` steps.
 

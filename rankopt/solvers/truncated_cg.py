@@ -59,20 +59,23 @@ class ModelLine:
     def __init__(self, radius: float, context: Context) -> None:
         self._radius, self._context = radius, context
         self._segments: list[Segment] = []
+        self._next_radius = 0.0
         self._end: ModelStep | None = None
 
+    def crosses(self, end: float) -> bool:
+        """Whether the next segment, whose last point has the norm ``end``, is the first or crosses one of the radii."""
+        return not self._segments or end > self._next_radius
+
     def add(self, segment: Segment, end: float) -> None:
-        """Keep a segment whose last point has the norm ``end`` if it crosses one of the radii."""
-        if not self._segments or self._level(segment.start_start**0.5) != self._level(end):
-            self._segments.append(segment)
+        """Keep a segment that crosses one of the radii."""
+        self._segments.append(segment)
+        if 0 < end < math.inf:
+            # The smallest of the radii that is at least the norm reached.
+            self._next_radius = self._radius / _SHRINK ** math.floor(math.log(self._radius / end, _SHRINK))
 
     def finish(self, step: Point, norm: float, model: float) -> None:
         """End the line inside the ball."""
         self._end = ModelStep(step, norm, -model, on_boundary=False)
-
-    def _level(self, norm: float) -> int:
-        """Number k of the smallest radius ``radius / 4^k`` that is at least a norm; -1 outside the ball."""
-        return math.floor(math.log(self._radius / norm, _SHRINK)) if norm < math.inf else -1
 
     def step_within(self, radius: float) -> ModelStep:
         """Last point of the line that lies in the ball of this radius, which is one of those above."""
@@ -125,10 +128,11 @@ def truncated_conjugate_gradient(
     """
     geometry, combine = state.geometry, context.linear_combination
     line = ModelLine(radius, context)
-    residual = state.gradient_covector
-    squared = float(geometry.pairing(residual, search_gradient))
+    # The residual -grad f - Hess f[v] of the model's Newton equation.
+    residual, direction = context.scaled(-1.0, state.gradient_covector), context.scaled(-1.0, search_gradient)
+    squared = float(geometry.pairing(residual, direction))
     target = tolerance**2 * squared
-    step, direction = None, context.scaled(-1.0, search_gradient)
+    step = None
     model = step_step = step_direction = 0.0
     direction_direction = squared
     for _ in range(max_iterations):
@@ -136,17 +140,19 @@ def truncated_conjugate_gradient(
         curvature = float(geometry.pairing(product, direction))
         if not math.isfinite(curvature):
             raise ValueError(f"hessian must be finite, but <v, hessian(x, v)> is {curvature} at an iterate")
-        segment = Segment(
-            step, direction, step_step, step_direction, direction_direction, model, -squared, curvature
-        )  # fmt: skip
         length = squared / curvature if curvature > 0 else math.inf
         next_step_step = step_step + length * (2 * step_direction + length * direction_direction)
-        if not next_step_step < radius**2:
-            line.add(segment, math.inf)
+        inside = next_step_step < radius**2
+        end = next_step_step**0.5 if inside else math.inf
+        if line.crosses(end):
+            line.add(
+                Segment(step, direction, step_step, step_direction, direction_direction, model, -squared, curvature),
+                end,
+            )
+        if not inside:
             return line
-        line.add(segment, next_step_step**0.5)
         step = context.scaled(length, direction) if step is None else combine(1.0, step, length, direction)
-        residual = combine(1.0, residual, length, product)
+        residual = combine(1.0, residual, -length, product)
         model, step_step = model - 0.5 * length * squared, next_step_step
         z = precondition(state, context.preconditioner, geometry.representative(residual))
         next_squared = float(geometry.pairing(residual, z))
@@ -155,6 +161,6 @@ def truncated_conjugate_gradient(
         beta, squared = next_squared / squared, next_squared
         step_direction = beta * (step_direction + length * direction_direction)
         direction_direction = squared + beta**2 * direction_direction
-        direction = combine(-1.0, z, beta, direction)
+        direction = combine(1.0, z, beta, direction)
     line.finish(step, step_step**0.5, model)
     return line

@@ -98,10 +98,20 @@ def test_covectors_are_the_forms_of_their_vectors(case):
         scale=scale,
     )
     assert_close(geometry.representative(gradient), geometry.riemannian_gradient(e), case.rounding)
+    form = geometry.hessian_form(e)
+    for product, vector in ((h, u), (e, v)):
+        expected = geometry.hessian_covector(e, product, vector)
+        assert_close(form(product, vector), expected, case.rounding, scale=scale)
     other = manifold.at(manifold.retraction(x, v))
     moved = other.covector_from(geometry, covector)
     expected = other.transport_from(geometry, u)
     assert_close(other.representative(moved), expected, case.rounding, scale=size(u))
+    assert_close(
+        other.gradient_pairing_from(geometry, other.gradient_covector(h), u),
+        case.trace(h, expected),
+        case.rounding,
+        scale=size(h) * size(u),
+    )
 
 
 def test_hessian_is_the_projected_derivative_of_the_gradient(double):

@@ -1,11 +1,11 @@
-"""Kernels on numpy arrays and torch tensors, against numpy and scipy in float64."""
+"""Kernels and functions of small matrices on numpy arrays and torch tensors, against numpy and scipy in float64."""
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
 
-from manifolds import linalg
+from manifolds import linalg, matrix_functions
 from tests.arrays import KINDS, Kind, assert_close, kind_of, spd, to_float64, with_condition
 
 BATCHES = pytest.mark.parametrize("batch", [(), (3,), (2, 3)], ids=str)
@@ -90,7 +90,7 @@ def test_positive_qr(kind, batch):
 def test_orthogonal_polar_factor(kind, batch):
     y, values = rounded(kind, stack(lambda seed: normal(5, 3, seed=seed), batch))
     expected = each(lambda a: scipy.linalg.polar(a)[0], values)
-    assert_close(linalg.orthogonal_polar_factor(y), expected, 1000 * kind.eps)
+    assert_close(matrix_functions.orthogonal_polar_factor(y), expected, 1000 * kind.eps)
 
 
 @BATCHES
@@ -116,7 +116,7 @@ def test_expm_of_skew_matrices(kind, batch, angle):
     """A closed form for every size of the matrix: 100 rounding units times the angle."""
     exact = stack(lambda seed: np.stack(rotation([angle, 0.7 * angle, 0.1 * angle], seed)), (*batch,) or (1,))
     turns, logarithms = (exact[..., i, :, :].reshape(*batch, 6, 6) for i in (0, 1))
-    result = linalg.expm(kind(logarithms))
+    result = matrix_functions.expm(kind(logarithms))
     assert kind_of(result) == kind
     assert_close(result, turns, 100 * kind.eps * max(1.0, angle))
 
@@ -124,10 +124,10 @@ def test_expm_of_skew_matrices(kind, batch, angle):
 def test_expm_of_any_matrix():
     for scale in (1e-3, 1.0, 10.0):
         a = scale * normal(5, 5)
-        assert_close(linalg.expm(a), scipy.linalg.expm(a), 1e-12)
+        assert_close(matrix_functions.expm(a), scipy.linalg.expm(a), 1e-12)
     nilpotent = np.array([[0.0, 3.0], [0.0, 0.0]])
-    assert_close(linalg.expm(nilpotent), [[1.0, 3.0], [0.0, 1.0]], 1e-15)
-    assert not np.isfinite(linalg.expm(np.full((2, 2), np.nan))).any()
+    assert_close(matrix_functions.expm(nilpotent), [[1.0, 3.0], [0.0, 1.0]], 1e-15)
+    assert not np.isfinite(matrix_functions.expm(np.full((2, 2), np.nan))).any()
 
 
 @BATCHES
@@ -136,7 +136,7 @@ def test_log_rotation(kind, batch, angles):
     """The angles come back, with an error of about a rounding unit even near pi."""
     exact = stack(lambda seed: np.stack(rotation(angles, seed)), (*batch,) or (1,))
     turns, logarithms = (exact[..., i, :, :].reshape(*batch, 4, 4) for i in (0, 1))
-    result = linalg.log_rotation(kind(turns))
+    result = matrix_functions.log_rotation(kind(turns))
     assert kind_of(result) == kind
     assert_close(result, logarithms, 300 * kind.eps, scale=1)
     np.testing.assert_array_equal(to_float64(result), -to_float64(result.mT))
@@ -145,14 +145,14 @@ def test_log_rotation(kind, batch, angles):
 def test_log_rotation_of_a_half_turn_is_refused(kind):
     for v in (np.diag([-1.0, -1.0, 1.0]), np.diag([1.0, -1.0]), np.stack([np.eye(2), -np.eye(2)])):
         with pytest.raises(ValueError, match="a rotation by the angle pi has no unique logarithm"):
-            linalg.log_rotation(kind(v))
+            matrix_functions.log_rotation(kind(v))
 
 
 @BATCHES
 def test_symmetric_function(kind, batch):
     a, values = rounded(kind, stack(lambda seed: spd(4, 10.0, seed), batch))
     exp = np.exp if kind.library == "numpy" else torch.exp
-    assert_close(linalg.symmetric_function(exp, a), each(scipy.linalg.expm, values), 1000 * kind.eps)
+    assert_close(matrix_functions.symmetric_function(exp, a), each(scipy.linalg.expm, values), 1000 * kind.eps)
 
 
 @BATCHES
@@ -161,7 +161,7 @@ def test_newton_schulz_step_squares_the_defect(batch, with_b):
     b = spd(6, 10.0, 0) if with_b else np.eye(6)
     y = stack(lambda seed: np.linalg.qr(normal(6, 3, seed=seed))[0] + 1e-4 * normal(6, 3, seed=seed + 9), batch)
     y = np.linalg.solve(scipy.linalg.sqrtm(b), y)
-    step = linalg.newton_schulz_step(y, b @ y if with_b else None)
+    step = matrix_functions.newton_schulz_step(y, b @ y if with_b else None)
     before, after = (np.abs(z.mT @ b @ z - np.eye(3)).max() for z in (y, step))
     assert after < 10 * before**2
 
@@ -224,12 +224,40 @@ def test_condition_of_a_factor_is_right_up_to_the_order(kind, batch):
     for r in (hidden, open_, np.eye(p), 1e-15 * open_):
         batched = np.broadcast_to(np.eye(p), (*batch, p, p)).copy()
         batched[(-1,) * len(batch)] = r
-        factor = kind(batched)
-        estimate, condition = (
-            linalg.factored_condition(factor, linalg.inverse_triangular(factor)),
-            np.linalg.cond(r) ** 2,
-        )
-        assert condition / p / 1.01 <= estimate <= 1.01 * condition * p
+        factor, condition = kind(batched), np.linalg.cond(r) ** 2
+        inverse, estimate = linalg.inverse_cholesky(factor.mT @ factor)
+        if condition * kind.eps > 0.01:  # the Gram matrix is singular to rounding
+            assert estimate > 0.01 / kind.eps
+            continue
+        assert condition / p / 1.1 <= estimate <= 1.1 * condition * p
+        assert kind_of(inverse) == kind
+        assert_close(inverse, np.linalg.inv(batched), condition * kind.eps)
+
+
+@BATCHES
+def test_condition_is_infinite_where_there_is_no_factor(kind, batch):
+    """diag(1, -1) has no Cholesky factor, and one singular matrix is enough to spoil a batch."""
+
+    def condition(*diagonal):
+        batched = np.broadcast_to(np.eye(2), (*batch, 2, 2)).copy()
+        batched[(-1,) * len(batch)] = np.diag(diagonal)
+        return linalg.inverse_cholesky(kind(batched))[1]
+
+    for last in (-1.0, 0.0, float("nan"), float("inf")):
+        assert condition(1.0, last) == float("inf")
+    assert condition(1e-37, 1e37) > 1e70  # more than single precision holds
+
+
+def test_linear_combinations(kind):
+    """Also by a plain one or zero, which are not multiplied by, and by batches of numbers."""
+    (u, x), (v, y) = rounded(kind, normal(2, 3, 4)), rounded(kind, normal(2, 3, 4, seed=1))
+    for a in (1.0, -1.0, 0.0, 2.5, 1):
+        for b in (1.0, -1.0, 0.0, 2.5, 0):
+            assert_close(linalg.combination(a, u, b, v), a * x + b * y, 10 * kind.eps)
+    a, b = kind(np.array([1.0, -2.0])), kind(np.array([0.0, 3.0]))
+    expected = np.array([1.0, -2.0])[:, None, None] * x + np.array([0.0, 3.0])[:, None, None] * y
+    assert_close(linalg.combination(a, u, b, v), expected, 10 * kind.eps)
+    assert linalg.combination(1.0, u, 0.0, u) is not u
 
 
 def test_condition_from_the_diagonal(kind):

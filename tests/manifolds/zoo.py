@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from manifolds import (
     QR,
@@ -12,20 +13,24 @@ from manifolds import (
     CholeskyQR,
     Euclidean,
     Exponential,
+    FixedRank,
     GeneralizedStiefel,
     Grassmann,
+    LowRankMatrix,
     NystromPreconditioner,
     Oblique,
     Polar,
     Product,
+    ProjectorSplitting,
     Rotations,
     SketchedGramPreconditioner,
     Sphere,
     Stiefel,
     SymmetricPositiveDefinite,
 )
+from manifolds.low_rank import FactoredMatrix
 from manifolds.manifold import Manifold
-from tests.arrays import Kind, entry, leaves, spd, to_float64, tree
+from tests.arrays import Kind, by_matrix, entry, leaves, spd, to_float64
 
 CONDITION = 30.0
 """Condition number of every B and M of the zoo."""
@@ -39,7 +44,7 @@ class SolveAndApply:
 
     def __init__(self, matrix):
         self.matrix = matrix
-        self.inverse = np.linalg.inv(matrix) if isinstance(matrix, np.ndarray) else matrix.inverse()
+        self.inverse = array_namespace(matrix).linalg.inv(matrix)
 
     def apply(self, v):
         return self.matrix @ v
@@ -108,6 +113,9 @@ ZOO = {
     "grassmann-polar": Member(lambda kind: Grassmann(5, 3, retraction=Polar()), 6, has_exp=True, quotient=True),
     "grassmann-cayley": Member(lambda kind: Grassmann(6, 2, Cayley()), 8, has_exp=True, quotient=True),
     "grassmann-exponential": Member(lambda kind: Grassmann(6, 2, Exponential()), 8, has_exp=True, quotient=True),
+    "fixed-rank": Member(lambda kind: FixedRank(6, 5, 2), 18),
+    "fixed-rank-projector-splitting": Member(lambda kind: FixedRank(6, 5, 2, ProjectorSplitting()), 18),
+    "fixed-rank-wide": Member(lambda kind: FixedRank(4, 7, 3), 24),
     "generalized-identity": Member(lambda kind: GeneralizedStiefel(_b(kind), P), GENERALIZED_DIM),
     "generalized-exact": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _b(kind)), GENERALIZED_DIM),
     "generalized-dense": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind)), GENERALIZED_DIM),
@@ -139,6 +147,7 @@ ZOO = {
         ),
         2 * N - 3 + 3 + 3,
     ),
+    "product-with-matrix": Member(lambda kind: Product(matrix=FixedRank(5, 4, 2), shift=Euclidean(3)), 14 + 3),
     "product-nested": Member(
         lambda kind: Product(pair=Product(Stiefel(4, 2), Sphere(3)), subspace=Grassmann(5, 2)),
         5 + 2 + 6,
@@ -186,7 +195,7 @@ class Case:
         return self.manifold.random_tangent_vector(x, self.rng)
 
     def ambient(self, x):
-        return tree(lambda leaf: self.kind(self.rng.standard_normal(tuple(leaf.shape))), x)
+        return by_matrix(lambda leaf: self.kind(self.rng.standard_normal(tuple(leaf.shape))), x)
 
     def normal(self, x):
         """Vector that is not tangent: x, or a skew-symmetric matrix at a positive definite one."""
@@ -194,6 +203,21 @@ class Case:
             return x
         a = self.ambient(x)
         return a - a.mT
+
+    def off(self, x, factor):
+        """Point off the manifold, as far as ``factor`` is from one."""
+        if not self.manifold.factored:
+            return self.manifold.linear_combination(1.0, x, factor - 1, self.normal(x))
+        return by_matrix(lambda p: p._replace(U=factor * p.U) if isinstance(p, tuple) else factor * p, x)
+
+    def not_tangent(self, x, factor):
+        """Vector that is not tangent, by ``factor``."""
+        v = self.tangent(x)
+        if not self.manifold.factored:
+            return self.manifold.linear_combination(1.0, v, factor, self.normal(x))
+        return by_matrix(
+            lambda w, p: w._replace(Up=w.Up + factor * p.U) if isinstance(p, tuple) else w + factor * p, v, x
+        )
 
     def numbers(self):
         """A batch of numbers in (1/4, 3/4)."""
@@ -241,7 +265,7 @@ class Quadratic:
             weights = (
                 np.ones(factor.shape[-1]) if isinstance(factor, Grassmann) else np.arange(1.0, factor.shape[-1] + 1)
             )
-            self.parts.append((kind((a + a.T) / 2), kind(weights), factor.ndim))
+            self.parts.append((kind((a + a.T) / 2), kind(weights), len(factor.shape)))
 
     def product(self, x):
         """A x D, the Euclidean gradient at x and the Euclidean Hessian product along x."""
@@ -249,9 +273,12 @@ class Quadratic:
 
         def act(leaf):
             matrix, weights, ndim = next(rest)
+            if isinstance(leaf, FactoredMatrix):
+                left, right = leaf.factors()
+                return LowRankMatrix(matrix @ left, weights[:, None] * right)
             return (matrix @ leaf) * weights if ndim == 2 else (matrix @ leaf[..., None])[..., 0]
 
-        return tree(act, x)
+        return by_matrix(act, x)
 
 
 METHODS = {

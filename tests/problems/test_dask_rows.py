@@ -74,6 +74,22 @@ def test_discriminants_are_those_of_memory(solver):
     np.testing.assert_allclose(abs(found.transform(chunked(x, 250)).compute()), abs(expected.transform(x)), atol=1e-4)
 
 
+WIDE, WIDE_Y = labelled_rows(60, 90, 4, seed=8)
+WIDE_WEIGHTS = np.random.default_rng(0).uniform(0.5, 2.0, 60)
+
+
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_matrix])
+@pytest.mark.parametrize(
+    "options", [{"solver": "dual", "reg": 0.01}, {"solver": "cholesky-qr", "reg": 0.01}, {"shrinkage": "auto"}], ids=str
+)
+def test_fewer_rows_than_columns(options, make):
+    x = chunked(WIDE, 17).map_blocks(make)
+    expected = LDA(**options, random_state=0).fit(WIDE, WIDE_Y, WIDE_WEIGHTS)
+    found = LDA(**options, random_state=0).fit(x, WIDE_Y, WIDE_WEIGHTS)
+    np.testing.assert_allclose(found.eigenvalues_, expected.eigenvalues_, rtol=1e-9)
+    np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-7, atol=1e-9)
+
+
 def test_unknown_chunk_sizes_are_found():
     x, y = chunked(X, 350), chunked(Y, 350)
     kept = X[:, 0] > X[:, 0].mean()
@@ -209,7 +225,12 @@ def client():
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "60s", "distributed.admin.log-format": ""}),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None, silence_logs=50
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

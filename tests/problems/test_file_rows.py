@@ -13,7 +13,7 @@ from sklearn.datasets import dump_svmlight_file
 from problems import CCA, LDA, CsvRows, DataMatrix, JoinedRows, NpyRows, RowSource, SlicedRows, open_rows
 from problems.data_files import read_labels
 from problems.row_source import read_ahead, regrouped
-from tests.problems.classes import labelled_rows
+from tests.problems.classes import eigenvalues_of_rows, labelled_rows
 from tests.problems.views import correlated_views
 
 N, D = 700, 6
@@ -151,6 +151,32 @@ def test_shrinkage_reads_the_classes_of_a_file(sparse, tmp_path):
     rows = open_rows(tmp_path / ("x.npz" if sparse else "x.npy"))
     expected, found = LDA(shrinkage="auto").fit(x, y), LDA(shrinkage="auto").fit(rows, y)
     np.testing.assert_allclose(found.eigenvalues_, expected.eigenvalues_, rtol=1e-9)
+
+
+WEIGHTED = np.random.default_rng(0).uniform(0.5, 2.0, 60)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(
+    "options", [{"solver": "dual", "reg": 0.01}, {"solver": "cholesky-qr", "reg": 0.01}, {"shrinkage": "auto"}], ids=str
+)
+def test_discriminants_of_weighted_rows_that_are_fewer_than_columns(options, sparse, tmp_path):
+    x, y = labelled_rows(60, 90, 4, seed=8)
+    file = tmp_path / ("x.npz" if sparse else "x.npy")
+    (write_npz if sparse else write_npy)(file, x)
+    expected = LDA(**options, random_state=0).fit(x, y, WEIGHTED)
+    found = LDA(**options, random_state=0).fit(open_rows(file), y, WEIGHTED)
+    np.testing.assert_allclose(found.eigenvalues_, expected.eigenvalues_, rtol=1e-9)
+    np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-7, atol=1e-9)
+
+
+def test_ill_conditioned_single_precision_is_multiplied_in_double(tmp_path):
+    x, y = labelled_rows(2000, 30, 5, condition=1e3, seed=4)
+    single = x.astype(np.float32)
+    np.save(tmp_path / "x.npy", single)
+    found = LDA().fit(open_rows(tmp_path / "x.npy"), y)
+    assert found.n_passes_ == 2
+    np.testing.assert_allclose(found.eigenvalues_, eigenvalues_of_rows(single, y), rtol=1e-5)
 
 
 class Counted(RowSource):

@@ -11,6 +11,7 @@ from scipy.sparse.linalg import aslinearoperator
 
 from manifolds import CholeskyPreconditioner, GramOperator, NystromPreconditioner, SketchedGramPreconditioner
 from problems import LOBPCG, generalized_eigh
+from problems.lobpcg import Iteration, Pencil
 from rankopt import TrustRegion
 from rankopt.solvers.stopping import Status
 from tests.arrays import kind_of, orthogonal, spd, to_float64
@@ -75,7 +76,9 @@ def test_residual_norms_of_the_direct_solution():
 
 
 @pytest.mark.parametrize("largest", [True, False])
-@pytest.mark.parametrize("make", [scipy.sparse.csr_array, scipy.sparse.csc_matrix, aslinearoperator], ids=str)
+@pytest.mark.parametrize(
+    "make", [scipy.sparse.csr_array, scipy.sparse.csc_matrix, aslinearoperator], ids=["csr", "csc", "operator"]
+)
 @pytest.mark.parametrize("method", ["auto", "direct", "lobpcg"])
 def test_sparse_pencils_and_operators(make, method, largest):
     a = np.diag(np.linspace(1.0, 3.0, N)) + np.diag(np.full(N - 1, 0.3), 1) + np.diag(np.full(N - 1, 0.3), -1)
@@ -161,10 +164,35 @@ def test_an_iteration_costs_one_product_with_a_block():
 
 def test_converged_columns_rest():
     """A pair that is found at once is not multiplied with again."""
-    a = np.diag([1e6, *np.linspace(1.0, 2.0, N - 1)])
-    start = np.eye(N)[:, :1]
-    pairs = generalized_eigh(a, None, 2, method=LOBPCG(oversampling=0, refresh=10**6), x0=start, tol=1e-11)
+    a = Q @ np.diag([1e6, *np.linspace(1.0, 2.0, N - 1)]) @ Q.T
+    method = LOBPCG(oversampling=0, refresh=10**6)
+    pairs = generalized_eigh((a + a.T) / 2, None, 2, method=method, x0=Q[:, :1].copy(), tol=1e-11)
+    assert pairs.n_iter > 20
     assert pairs.a_products < 1.2 * (pairs.n_iter + 4)
+
+
+def test_carried_products_are_refreshed():
+    seldom, often = (generalized_eigh(A, B, K, method=LOBPCG(refresh=r)) for r in (10**6, 2))
+    assert abs(seldom.n_iter - often.n_iter) <= 2
+    assert often.a_products > seldom.a_products + 8 * (often.n_iter // 2 - 3)
+
+
+def test_what_is_left_of_a_residual_is_orthonormal_to_the_basis():
+    """A preconditioner that answers with the basis and a little else, whose columns are all but dependent."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((N, 1)) + 1e-6 * rng.standard_normal((N, K))
+
+    class Answer:
+        def solve(self, v):
+            return start.v + 0.1 * noise
+
+    iteration = Iteration(Pencil(A, B), Answer(), k=K, largest=True, method=LOBPCG(0), tol=1e-8, max_iter=10)
+    start = iteration._start(rng.standard_normal((N, K)), 0)
+    new = iteration._search_directions(start.av, start)
+    np.testing.assert_allclose(start.bv.T @ new.v, 0.0, atol=1e-14)
+    np.testing.assert_allclose(new.v.T @ B @ new.v, np.eye(K), atol=1e-10)
+    np.testing.assert_allclose(new.bv, B @ new.v, atol=1e-10)
+    np.testing.assert_allclose(new.av, A @ new.v, atol=1e-10 * np.abs(A).max())
 
 
 def test_start_vectors_near_the_solution_save_iterations():

@@ -43,6 +43,10 @@ def tolerance(data):
     return 1e-5 if "32" in str(data.like.dtype) else 1e-12
 
 
+def like_data(a, data):
+    return a.astype(data.like.dtype) if isinstance(data.like, np.ndarray) else torch.asarray(a).to(data.like.dtype)
+
+
 def test_statistics(stored, weights):
     data = LabelledData(stored, Y, L, weights=weights, block_rows=64)
     expected = oracle(X, Y, weights=weights)
@@ -61,7 +65,7 @@ def test_products_variances_and_whitened_gram(stored, weights):
     data = LabelledData(stored, Y, L, weights=weights, block_rows=50)
     within = oracle(X, Y, weights=weights).within
     a = np.random.default_rng(2).standard_normal((D, 4))
-    vectors = a.astype(data.like.dtype) if isinstance(data.like, np.ndarray) else torch.asarray(a).to(data.like.dtype)
+    vectors = like_data(a, data)
     assert kind_of(data.product(vectors)) == kind_of(vectors)
     np.testing.assert_allclose(to_float64(data.product(vectors)), within @ a, atol=10 * tolerance(data))
     np.testing.assert_allclose(to_float64(data.variances()), np.diag(within), atol=tolerance(data))
@@ -80,6 +84,22 @@ def test_sketch(stored, weights, sketch):
     np.testing.assert_allclose(to_float64(data.centred()), centred, atol=tolerance(data))
 
 
+def test_gram_matrix_of_rows_scores_and_their_transpose(stored, weights):
+    data = LabelledData(stored, Y, L, weights=weights, block_rows=50)
+    roots = np.ones(N) if weights is None else np.sqrt(weights)
+    centred = (X - oracle(X, Y, weights=weights).means[Y]) * roots[:, None] / np.linalg.norm(roots)
+    rng = np.random.default_rng(2)
+    a, z = (like_data(rng.standard_normal((rows, 2)), data) for rows in (D, N))
+    for actual, expected in (
+        (data.row_gram(), centred @ centred.T),
+        (data.scores(a), centred @ to_float64(a)),
+        (data.adjoint(z), centred.T @ to_float64(z)),
+    ):
+        assert kind_of(actual) == kind_of(a)
+        np.testing.assert_allclose(to_float64(actual), expected, atol=10 * tolerance(data))
+    assert data.n_passes == 4  # means, too
+
+
 def test_nothing_cancels_far_from_zero():
     """Means of a million times the deviations within the classes cost no more digits than the entries themselves do."""
     x = X + 1e6 * (1 + Y[:, None])
@@ -89,6 +109,16 @@ def test_nothing_cancels_far_from_zero():
     np.testing.assert_allclose(data.product(np.eye(D)), within, atol=1e-9)
     single = LabelledData((X + 100 * (1 + Y[:, None])).astype(np.float32), Y, L)
     np.testing.assert_allclose(single.product(np.eye(D, dtype=np.float32)), within, atol=1e-4)
+
+
+@pytest.mark.parametrize("storage", ["numpy", "torch", "csr", "csr-float32"])
+def test_variances_below_rounding_are_zero(storage):
+    x = X.copy()
+    x[:, 1] = 0.1 + Y
+    data = LabelledData(STORAGE[storage](x), Y, L)
+    assert to_float64(data.variances())[1] == 0
+    assert not to_float64(data.statistics().scatter)[1].any()
+    assert np.count_nonzero(to_float64(data.variances())) == D - 1
 
 
 def test_factors_of_classes_count_in_the_scatter():
@@ -155,3 +185,31 @@ def test_data_are_not_changed():
     data.whitened_gram(np.eye(D))
     for actual, expected in ((x, X), (y, Y), (weights, WEIGHTS)):
         np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "error", "message"),
+    [
+        (X.tolist(), {}, TypeError, r"x must be a numpy array, a torch tensor, .* or a RowSource, got list"),
+        (X[:, 0], {}, ValueError, r"x must be a matrix \(samples x features\) that is not empty, got shape \(700,\)"),
+        (X.astype(int), {}, TypeError, r"x must have a real floating dtype, got int64"),
+        (scipy.sparse.coo_array(X), {}, TypeError, r"x must be sparse by rows or columns \(CSR or CSC\), got coo"),
+        (X, {"codes": Y[:-1]}, ValueError, r"codes must be a numpy array of 700 integers, one for each row"),
+        (X, {"codes": Y.tolist()}, ValueError, r"codes must be a numpy array of 700 integers"),
+        (X, {"codes": Y + 0.0}, ValueError, r"codes must be a numpy array of 700 integers"),
+        (X, {"codes": Y + 1}, ValueError, r"codes must be between 0 and n_classes - 1 = 2"),
+        (X, {"codes": Y - 1}, ValueError, r"codes must be between 0 and n_classes - 1 = 2"),
+        (X, {"n_classes": 0}, ValueError, r"n_classes must be at least 1, got 0"),
+        (X, {"n_classes": 3.0}, TypeError, r"n_classes must be an integer, got 3.0"),
+        (X, {"weights": WEIGHTS[:-1]}, ValueError, r"weights must be a numpy array of 700 numbers that are not neg"),
+        (X, {"weights": -WEIGHTS}, ValueError, r"weights must be a numpy array of 700 numbers that are not negative"),
+        (X, {"weights": WEIGHTS * np.nan}, ValueError, r"weights must be a numpy array of 700 numbers"),
+        (X, {"weights": 0 * WEIGHTS}, ValueError, r"weights must be finite and not all zero"),
+        (X, {"block_rows": 0}, ValueError, r"block_rows must be at least 1, got 0"),
+        (X, {"block_rows": 1.5}, TypeError, r"block_rows must be an integer, got 1.5"),
+    ],
+)
+def test_bad_input(x, options, error, message):
+    with pytest.raises(Exception, match=message) as caught:
+        LabelledData(x, **{"codes": Y, "n_classes": L} | options)
+    assert caught.type is error

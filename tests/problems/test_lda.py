@@ -155,6 +155,16 @@ def test_shrinkage_of_torch_and_sparse_rows(make, shrinkage):
     np.testing.assert_allclose(to_float64(lda.predict_proba(make(X))), reference.predict_proba(X), atol=1e-10)
 
 
+@pytest.mark.parametrize("make", [np.asarray, torch.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("shrinkage", [0.3, "auto"])
+def test_shrinkage_of_weighted_rows(make, shrinkage):
+    weights = np.random.default_rng(1).integers(0, 4, len(Y))
+    repeated = np.repeat(X, weights, axis=0), np.repeat(Y, weights)
+    reference = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage).fit(*repeated)
+    lda = fitted(make(X), torch.asarray(Y) if make is torch.asarray else Y, weights=weights, shrinkage=shrinkage)
+    np.testing.assert_allclose(to_float64(lda.predict_proba(make(X))), reference.predict_proba(X), atol=1e-10)
+
+
 def test_shrinkage_of_constant_features_and_few_rows():
     x, y = load_digits(return_X_y=True)
     reference = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(x[:150], y[:150])
@@ -250,14 +260,30 @@ def test_the_same_seed_gives_the_same_result(solver):
     np.testing.assert_allclose(generator.eigenvalues_, first.eigenvalues_, rtol=1e-9)
 
 
+def choice(n, d, n_classes, *, sparse=False, ridge=True):
+    return choose_solver(n, d, n_classes, sparse=sparse, ridge=ridge)
+
+
 def test_choice_of_the_solver():
-    assert choose_solver(60_000, 784, 10, sparse=False) == "direct"
-    assert choose_solver(200_000, 4_000, 2, sparse=False) == "block-pcg"
-    assert choose_solver(5_000, 4_000, 2, sparse=False) == "direct"
-    assert choose_solver(100, 4_000, 2, sparse=False) == "cholesky-qr"
-    assert choose_solver(10**6, 30_000, 10, sparse=False) == "block-pcg"
-    assert choose_solver(6_000, 5_000, 10, sparse=True) == "direct"
-    assert choose_solver(6_000, 55_000, 105, sparse=True) == "block-pcg"
+    assert choice(60_000, 784, 10) == "direct"
+    assert choice(200_000, 4_000, 2) == "block-pcg"
+    assert choice(5_000, 4_000, 2) == "direct"
+    assert choice(100, 4_000, 2) == "cholesky-qr"
+    assert choice(10**6, 30_000, 10) == "block-pcg"
+    assert choice(6_000, 5_000, 10, sparse=True) == "direct"
+    assert choice(6_000, 55_000, 105, sparse=True) == "dual"
+    assert choice(6_000, 55_000, 105, sparse=True, ridge=False) == "block-pcg"
+    assert choice(60_000, 55_000, 105, sparse=True) == "block-pcg"
+
+
+@pytest.mark.parametrize("weights", [None, np.random.default_rng(1).integers(1, 4, len(Y)).astype(float)])
+@pytest.mark.parametrize("make", [np.asarray, torch.asarray, scipy.sparse.csr_array, scipy.sparse.csc_array])
+def test_dual(make, weights):
+    y = torch.asarray(Y) if make is torch.asarray else Y
+    lda = fitted(make(X), y, weights=weights, solver="dual", reg=1e-2)
+    expected = oracle(X, Y, weights=weights, reg=1e-2)
+    np.testing.assert_allclose(lda.eigenvalues_, expected.eigenvalues[:3], rtol=1e-9)
+    same_directions(lda, expected.within, expected.vectors, 1e-7)
 
 
 # --- streams

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -252,6 +253,27 @@ def test_truncated_conjugate_gradients_stay_in_the_ball_and_predict_the_model(ra
         assert line.step_within(radius).on_boundary
     elif radius > np.linalg.norm(np.linalg.solve(a, b)):
         np.testing.assert_allclose(line.step_within(radius).vector, np.linalg.solve(a, b), rtol=1e-7, atol=1e-9)
+
+
+def test_a_line_keeps_few_of_its_segments():
+    """The number of its vectors grows with the logarithm of the ratio of its last step and its first."""
+    scales, directions, states = np.logspace(0, 3, 60), [], []
+
+    def hessian(x, v):
+        directions.append(weakref.ref(v))
+        return scales * v
+
+    minimize(
+        lambda x: 0.5 * scales @ x**2 - x.sum(), Euclidean(60), np.zeros(60), Spy(states),
+        gradient=lambda x: scales * x - 1, hessian=hessian,
+    )  # fmt: skip
+    state, context = states[0]
+    line = truncated_conjugate_gradient(state, context, state.gradient, 1e3, 1e-12, 300)
+    step = line.step_within(1e3)
+    np.testing.assert_allclose(step.vector, 1 / scales, atol=1e-9)
+    kept = sum(reference() is not None for reference in directions)
+    assert len(directions) > 50
+    assert 1 <= kept <= 8
 
 
 class Spy(ConjugateGradient):

@@ -1,0 +1,1 @@
+"""Manifolds of pymanopt and geoopt among ours, and ours among theirs."""

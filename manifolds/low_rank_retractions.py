@@ -1,0 +1,160 @@
+"""Retractions of the manifold of matrices of fixed rank, and the curves that they draw with their velocities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent, lost_rank
+from manifolds.linalg import Array, expand, identity, namespace, norm
+from manifolds.manifold import LocalGeometry, RetractionCurve
+from manifolds.retractions import RankDeficientError, Retraction
+
+
+@dataclass(frozen=True)
+class TruncatedSVD(Retraction):
+    """Best approximation of rank r to the step: R_X(t V) = P_r(X + t V), by two thin QR and a 2r x 2r SVD.
+
+    With orthonormal bases of the spans of ``[U Up]`` and ``[V Vp]``, found once for the whole curve, X + t V is a
+    matrix of order 2r at most, and so is the derivative of its truncation. It is the metric projection, and of second
+    order.
+
+    References
+    ----------
+    Vandereycken, Low-rank matrix completion by Riemannian optimization, SIAM J. Optim. 23 (2013), Algorithm 6.
+    Feppon, Lermusiaux, A geometric approach to dynamical model order reduction, SIAM J. Matrix Anal. Appl. 39 (2018),
+    Theorem 25, for the derivative.
+
+    Examples
+    --------
+    >>> from manifolds import FixedRank
+    >>> manifold = FixedRank(5, 4, 2, retraction=TruncatedSVD())
+    >>> x = manifold.random_point(rng=0)
+    >>> manifold.check_point(manifold.retraction(x, manifold.random_tangent_vector(x, rng=1))) is None
+    True
+    """
+
+    def curve(self, geometry: LocalGeometry, tangent_vector: FixedRankTangent) -> TruncatedSVDCurve:
+        return TruncatedSVDCurve(_factors_of(geometry, self), tangent_vector)
+
+
+class TruncatedSVDCurve(RetractionCurve):
+    """The curve t -> P_r(X + t V) = Q_l P_r(K(t)) Q_r^T, with K(t) = K_0 + t K_1 of order 2r at most."""
+
+    def __init__(self, point: FixedRankPoint, tangent_vector: FixedRankTangent) -> None:
+        xp = self._xp = namespace(point.U)
+        U, S, V = point
+        self._r = S.shape[-1]
+        # Of both blocks together: where Up is short of rank, its own basis would not be orthogonal to U.
+        self._left, r_left = xp.linalg.qr(xp.concat([U, tangent_vector.Up], axis=-1))
+        self._right, r_right = xp.linalg.qr(xp.concat([V, tangent_vector.Vp], axis=-1))
+        u, up = r_left[..., :, : self._r], r_left[..., :, self._r :]
+        v, vp = r_right[..., :, : self._r], r_right[..., :, self._r :]
+        self._start, self._size = u @ S @ v.mT, norm(S)
+        self._slope = u @ tangent_vector.M @ v.mT + up @ v.mT + u @ vp.mT
+
+    def _svd(self, t: Any) -> tuple[Array, Array, Array]:
+        """Singular triplets of K(t), with singular vectors as columns."""
+        core = self._start + expand(t, 2) * self._slope
+        if not bool(self._xp.all(self._xp.isfinite(core))):
+            raise RankDeficientError
+        a, s, bt = self._xp.linalg.svd(core, full_matrices=False)
+        if lost_rank(s, self._r, self._size):
+            raise RankDeficientError
+        return a, s, bt.mT
+
+    def point(self, t: Any) -> FixedRankPoint:
+        return self._point(*self._svd(t))
+
+    def _point(self, a: Array, s: Array, b: Array) -> FixedRankPoint:
+        r = self._r
+        values = s[..., None, :r] * identity(r, s)
+        return FixedRankPoint(self._left @ a[..., :, :r], values, self._right @ b[..., :, :r])
+
+    def velocity(self, t: Any) -> FixedRankTangent:
+        """Derivative of the truncation: the projection of K_1, and a part by the curvature.
+
+        With E = A^T K_1 B, the singular values s_a that were cut off add s_a (s_a E_aj + s_j E_ja) / (s_j^2 - s_a^2).
+        """
+        (a, s, b), r = self._svd(t), self._r
+        e = a.mT @ self._slope @ b
+        kept, cut = s[..., None, :r], s[..., r:, None]
+        gap = cut / ((kept - cut) * (kept + cut))
+        below, beside = e[..., r:, :r], e[..., :r, r:].mT
+        a1, a2, b1, b2 = a[..., :, :r], a[..., :, r:], b[..., :, :r], b[..., :, r:]
+        m = e[..., :r, :r]
+        up = self._slope @ b1 - a1 @ m + a2 @ (gap * (cut * below + kept * beside))
+        vp = self._slope.mT @ a1 - b1 @ m.mT + b2 @ (gap * (cut * beside + kept * below))
+        return FixedRankTangent(self._point(a, s, b), m, self._left @ up, self._right @ vp)
+
+
+@dataclass(frozen=True)
+class ProjectorSplitting(Retraction):
+    """Projector-splitting (KSL) step: R_X(t V) = Q Q^T (X + t V), with an orthonormal basis Q of (X + t V) V.
+
+    The Lie-Trotter splitting of the projection on the tangent space, integrated from X to X + t V: two QR
+    factorisations of r columns and no large SVD. Of second order.
+
+    References
+    ----------
+    Lubich, Oseledets, A projector-splitting integrator for dynamical low-rank approximation, BIT 54 (2014), Section 3.
+    Absil, Oseledets, Low-rank retractions: a survey and new results, Comput. Optim. Appl. 62 (2015), Section 3.7.
+
+    Examples
+    --------
+    >>> from manifolds import FixedRank
+    >>> manifold = FixedRank(5, 4, 2, retraction=ProjectorSplitting())
+    >>> x = manifold.random_point(rng=0)
+    >>> manifold.check_point(manifold.retraction(x, manifold.random_tangent_vector(x, rng=1))) is None
+    True
+    """
+
+    def curve(self, geometry: LocalGeometry, tangent_vector: FixedRankTangent) -> ProjectorSplittingCurve:
+        return ProjectorSplittingCurve(_factors_of(geometry, self), tangent_vector)
+
+
+class ProjectorSplittingCurve(RetractionCurve):
+    """The curve t -> Q Q^T Y with Y = X + t V and the Q factor of Y V = U (S + t M) + t Up."""
+
+    def __init__(self, point: FixedRankPoint, tangent_vector: FixedRankTangent) -> None:
+        self._origin, self._vector = point, tangent_vector
+
+    def _step(self, t: Any) -> tuple[FixedRankPoint, Array, Array]:
+        """Point at t, the triangular factor of Y V, and S + t M."""
+        (U, S, _), (_, M, Up, _) = self._origin, self._vector
+        xp, t = namespace(U), expand(t, 2)
+        core = S + t * M
+        columns = U @ core + t * Up
+        if not bool(xp.all(xp.isfinite(columns))):
+            raise RankDeficientError
+        q, triangle = xp.linalg.qr(columns)
+        right, core_transposed = xp.linalg.qr(self._transposed(core, t, q))
+        if any(lost_rank(xp.linalg.svdvals(a), S.shape[-1], norm(S)) for a in (triangle, core_transposed)):
+            raise RankDeficientError
+        return FixedRankPoint(q, core_transposed.mT, right), triangle, core
+
+    def point(self, t: Any) -> FixedRankPoint:
+        return self._step(t)[0]
+
+    def velocity(self, t: Any) -> FixedRankTangent:
+        """Q' L^T + Q L'^T with L = Y^T Q, Q' = (I - Q Q^T) Y' V T^{-1} for Y V = Q T, and L' = Y'^T Q + Y^T Q'."""
+        (U, _, _), (_, M, Up, _) = self._origin, self._vector
+        (point, triangle, core), t = self._step(t), expand(t, 2)
+        q, s, right = point
+        turn = (U @ M + Up) @ namespace(q).linalg.inv(triangle)
+        turn = turn - q @ (q.mT @ turn)
+        rows = self._transposed(M, 1.0, q) + self._transposed(core, t, turn)
+        m_transposed = right.mT @ rows
+        return FixedRankTangent(point, m_transposed.mT, turn @ s, rows - right @ m_transposed)
+
+    def _transposed(self, core: Array, t: Any, columns: Array) -> Array:
+        """Product of the transpose of U C V^T + t (Up V^T + U Vp^T) with columns."""
+        (U, _, V), (_, _, Up, Vp) = self._origin, self._vector
+        inside = U.mT @ columns
+        return V @ (core.mT @ inside + t * (Up.mT @ columns)) + t * (Vp @ inside)
+
+
+def _factors_of(geometry: LocalGeometry, retraction: Retraction) -> FixedRankPoint:
+    if not isinstance(geometry.point, FixedRankPoint):
+        raise TypeError(f"{retraction} is a retraction of FixedRank, not of {geometry.manifold}")
+    return geometry.point

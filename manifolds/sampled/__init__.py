@@ -1,0 +1,1 @@
+"""Manifolds known only by samples: moving least squares in place of formulas."""

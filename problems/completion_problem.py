@@ -1,0 +1,88 @@
+"""The squared error of a low-rank matrix on observed entries, as a problem on the manifold of fixed rank."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from manifolds.fixed_rank import FixedRank
+from manifolds.objective import as_objective
+from problems.observed_entries import ObservedEntries
+from rankopt.state import ObjectiveProblem
+
+
+class SparsePlusLowRank(LinearOperator):
+    """The matrix S + c L R^T as an operator, from a sparse S and factors; no dense matrix is formed."""
+
+    def __init__(self, sparse: Any, scale: float, low_rank: Any) -> None:
+        super().__init__(sparse.dtype, sparse.shape)
+        self._sparse, self._scale, self._low_rank = sparse, sparse.dtype.type(scale), low_rank
+
+    def _matmat(self, columns: np.ndarray) -> np.ndarray:
+        return self._sparse @ columns + self._scale * (self._low_rank @ columns)
+
+    def _transpose(self) -> SparsePlusLowRank:
+        return SparsePlusLowRank(self._sparse.T, self._scale, self._low_rank.T)
+
+
+class CompletionCost:
+    """Cost ``f(X) = |P(X - A)|^2 / 2 + reg |X|^2 / 2`` of a matrix in factors, P keeping the observed entries.
+
+    Values, gradients and Hessian products cost O(count r) each; the Euclidean ones are sparse, plus ``reg`` times
+    a matrix of low rank.
+
+    Parameters
+    ----------
+    entries : ObservedEntries
+    reg : float
+    """
+
+    def __init__(self, entries: ObservedEntries, reg: float = 0.0) -> None:
+        self.entries, self.reg = entries, reg
+
+    def value_and_gradient(self, x: Any) -> tuple[float, Any]:
+        """Cost and Euclidean gradient P(X - A) + reg X."""
+        residual = x.entries(self.entries.rows, self.entries.columns) - self.entries.values
+        value = 0.5 * float(residual @ residual)
+        if self.reg:
+            value += 0.5 * self.reg * float(np.vdot(x.S, x.S))
+        return value, self._matrix(residual, x)
+
+    def hessian_product(self, x: Any, v: Any) -> Any:
+        """Euclidean Hessian product P(V) + reg V."""
+        return self._matrix(v.entries(self.entries.rows, self.entries.columns), v)
+
+    def _matrix(self, values: np.ndarray, low_rank: Any) -> Any:
+        sparse = self.entries.matrix(values)
+        return SparsePlusLowRank(sparse, self.reg, low_rank) if self.reg else sparse
+
+
+class CompletionProblem(ObjectiveProblem):
+    """The completion cost on the matrices of rank r, for ``minimize`` and for AlternatingMinimization.
+
+    Parameters
+    ----------
+    entries : ObservedEntries
+    rank : int
+    reg : float
+
+    Attributes
+    ----------
+    cost : CompletionCost
+    """
+
+    manifold: FixedRank
+
+    def __init__(self, entries: ObservedEntries, rank: int, reg: float = 0.0) -> None:
+        self.cost = CompletionCost(entries, reg)
+        super().__init__(as_objective(self.cost), FixedRank(*entries.shape, rank))
+
+    def spectral_start(self) -> Any:
+        """Truncated SVD of the matrix with zeros for what is not observed, times the factor that fits best."""
+        entries = self.cost.entries
+        point = self.manifold.nearest_point(entries.matrix())
+        fitted = point.entries(entries.rows, entries.columns)
+        scale = (fitted @ entries.values) / (fitted @ fitted + self.cost.reg * np.vdot(point.S, point.S))
+        return point._replace(S=scale * point.S)
