@@ -28,7 +28,9 @@ def publish(name: str, title: str, rows: list[dict], *, page: bool | Sequence[st
     if page:
         _PAGES.mkdir(exist_ok=True)
         table = _PAGES / f"{name}.txt"
-        table.write_text(_as_list_table(Path(sys.argv[0]).stem, title, columns if page is True else page, rows), encoding="utf-8")
+        table.write_text(
+            _as_list_table(Path(sys.argv[0]).stem, title, columns if page is True else page, rows), encoding="utf-8"
+        )
         print(f"table of the documentation: {table}")
 
 
