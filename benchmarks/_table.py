@@ -2,6 +2,7 @@
 
 import json
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,12 +28,14 @@ def publish(name: str, title: str, rows: list[dict], *, page: bool | Sequence[st
     if page:
         _PAGES.mkdir(exist_ok=True)
         table = _PAGES / f"{name}.txt"
-        table.write_text(_as_list_table(name, title, columns if page is True else page, rows), encoding="utf-8")
+        table.write_text(
+            _as_list_table(Path(sys.argv[0]).stem, title, columns if page is True else page, rows), encoding="utf-8"
+        )
         print(f"table of the documentation: {table}")
 
 
-def _as_list_table(name: str, title: str, columns: Sequence[str], rows: list[dict]) -> str:
-    lines = [f".. list-table:: {title}, by ``make bench NAME={name}``", "   :header-rows: 1", ""]
+def _as_list_table(script: str, title: str, columns: Sequence[str], rows: list[dict]) -> str:
+    lines = [f".. list-table:: {title}, by ``make bench NAME={script}``", "   :header-rows: 1", ""]
     for cells in (columns, *([_text(row[column]) for column in columns] for row in rows)):
         lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(cells)]
     return "\n".join(lines) + "\n"
