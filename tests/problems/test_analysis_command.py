@@ -247,10 +247,8 @@ def test_a_file_that_changes_in_between_ends_the_resumption(views, tmp_path, mon
     np.save(views[1], Y[:, :4])
     capsys.readouterr()
     assert run("cca", "-o", tmp_path / "out", "--resume") == 1
-    assert (
-        f"{views[1]} has changed since the run in {tmp_path / 'out'} was stopped; start again with --force"
-        in capsys.readouterr().err
-    )
+    message = f"{views[1]} has changed since the run in {tmp_path / 'out'} was stopped; start again with --force"
+    assert message in capsys.readouterr().err
     assert run("cca", *views, "-o", tmp_path / "out", "--force") == 0
 
 

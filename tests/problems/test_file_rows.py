@@ -194,15 +194,29 @@ def test_passes_of_a_fit_are_the_reads_of_the_files(solver):
     assert set(x.reads) == set(y.reads) == {cca.n_passes_}
 
 
-def test_large_blocks_are_summed_side_by_side():
-    x, y = correlated_views(3000, 6, 5)
-    data = DataMatrix(Counted(x), block_rows=500)
-    data.rows.block_rows, data.rows.reduction.n_threads = 7, 3
-    data.rows.reduction = type(data.rows.reduction)(500, 7, parallel=True)
-    data.rows.reduction.n_threads = 3
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("block_rows", [None, 7, 200])
+def test_products_do_not_depend_on_the_threads(block_rows, n_threads):
+    x, _ = correlated_views(1000, 6, 5)
+    data = DataMatrix(Counted(x), block_rows=block_rows)
+    data.rows.reduction.n_threads = n_threads
     a = RNG.standard_normal((6, 2))
     np.testing.assert_allclose(data @ a, np.cov(x.T, bias=True) @ a, atol=1e-12)
-    assert y.shape == (3000, 5)
+
+
+def test_memory_is_used_again_only_when_nobody_holds_it(tmp_path):
+    write_npy(tmp_path / "x.npy", X)
+    blocks = open_rows(tmp_path / "x.npy").blocks(100)
+    kept = [next(blocks), next(blocks)[:50]]  # of the second, a view
+    places = {block.ctypes.data for block in kept}
+    for first in range(200, N, 100):
+        block = next(blocks)
+        np.testing.assert_array_equal(block, X[first : first + 100])
+        places.add(block.ctypes.data)
+        del block
+    np.testing.assert_array_equal(kept[0], X[:100])
+    np.testing.assert_array_equal(kept[1], X[100:150])
+    assert len(places) == 4  # the two that are held, and two by turns for the other five blocks
 
 
 def test_float32_stays_and_follows_the_first_view(tmp_path):
