@@ -145,7 +145,7 @@ def peak(folder):
 
 
 def peak_of_passes(folder):
-    """An iterative fit with a sketched preconditioner that stops early: all kinds of passes but the dense covariance."""
+    """An iterative fit with a sketched preconditioner that stops early, so that it has passes of all kinds but one."""
     from sklearn.exceptions import ConvergenceWarning
 
     from problems import CCA

@@ -15,7 +15,7 @@ da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 
 from problems import CCA, LDA, DaskRows, DataMatrix, PairedViews  # noqa: E402
-from problems.dask_rows import DaskPasses  # noqa: E402
+from problems.dask_rows import DaskCodes, DaskPasses  # noqa: E402
 from tests.problems.classes import labelled_rows  # noqa: E402
 from tests.problems.views import correlated_views  # noqa: E402
 
@@ -72,6 +72,50 @@ def test_discriminants_are_those_of_memory(solver):
     found = LDA(solver=solver, random_state=0).fit(chunked(x, 250), da.from_array(y, chunks=400))
     np.testing.assert_allclose(found.eigenvalues_, expected.eigenvalues_, rtol=1e-8)
     np.testing.assert_allclose(abs(found.transform(chunked(x, 250)).compute()), abs(expected.transform(x)), atol=1e-4)
+
+
+def test_labels_stay_where_they_are():
+    x, y = labelled_rows(900, 7, 4, condition=20.0, offset=50.0, seed=3)
+    names = np.array(["ox", "ant", "elk", "bee"])[y]
+    expected = LDA().fit(x, names)
+    kept = da.from_array(x, chunks=(250, 7))[da.from_array(y, chunks=250) >= 0]  # of unknown chunk sizes
+    found = LDA().fit(kept, da.from_array(names, chunks=400))
+    np.testing.assert_array_equal(found.classes_, expected.classes_)
+    np.testing.assert_allclose(found.eigenvalues_, expected.eigenvalues_, rtol=1e-8)
+    np.testing.assert_allclose(found.priors_, expected.priors_, rtol=1e-14)
+    np.testing.assert_allclose(found.coef_, expected.coef_, atol=1e-8)
+    codes = DaskCodes(da.from_array(names, chunks=100), DaskRows(chunked(x, 250)))
+    assert codes.counts.tolist() == np.unique(names, return_counts=True)[1].tolist()
+    assert [part.compute().tolist() for part in codes.parts] == [
+        np.searchsorted(expected.classes_, names[first : first + 250]).tolist() for first in range(0, 900, 250)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "error", "message"),
+    [
+        (da.zeros(N, chunks=100), {}, ValueError, "y must have at least two classes, got 1 class"),
+        (da.zeros((N, 2)), {}, ValueError, r"y must be a vector of labels, got shape \(1200, 2\)"),
+        (da.arange(N + 1) % 2, {}, ValueError, "same number of rows, got 1200 and 1201"),
+        (
+            da.arange(N) % 2,
+            {"sample_weight": np.ones(N)},
+            ValueError,
+            "sample_weight is not taken with labels in a dask",
+        ),
+    ],
+)
+def test_bad_labels(y, options, error, message):
+    with pytest.raises(error, match=message):
+        LDA().fit(chunked(X, 300), y, **options)
+
+
+def test_labels_that_are_unknown_and_shrinkage_by_class():
+    y = da.arange(N, chunks=300) % 3
+    with pytest.raises(ValueError, match="y has labels that are not among the classes, such as "):
+        LDA().partial_fit(chunked(X, 300), y, classes=[0, 1])
+    with pytest.raises(ValueError, match="shrinkage='auto' does not take labels in a dask array; give a number"):
+        LDA(shrinkage="auto").fit(chunked(X, 300), y)
 
 
 def test_unknown_chunk_sizes_are_found():
