@@ -29,14 +29,15 @@ def write_views(folder, n, seed=0):
     """Views of n rows that share five latent variables, written in blocks."""
     rng = np.random.default_rng(seed)
     mixing = rng.standard_normal((2, P, D)).astype(np.float32)
-    files = [np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, (n, D)) for name in "xy"]
-    for first in range(0, n, 20_000):
-        rows = min(20_000, n - first)
-        shared = rng.standard_normal((rows, P), dtype=np.float32)
-        for file, loadings in zip(files, mixing, strict=True):
-            file[first : first + rows] = rng.standard_normal((rows, D), dtype=np.float32) + shared @ loadings
-    for file in files:
-        file.flush()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (n, D)}
+    with open(folder / "x.npy", "wb") as x, open(folder / "y.npy", "wb") as y:
+        for file in (x, y):
+            np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, n, 20_000):
+            rows = min(20_000, n - first)
+            shared = rng.standard_normal((rows, P), dtype=np.float32)
+            for file, loadings in zip((x, y), mixing, strict=True):
+                (rng.standard_normal((rows, D), dtype=np.float32) + shared @ loadings).tofile(file)
     return [folder / f"{name}.npy" for name in "xy"]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from problems import CCA, LDA, NpyRows, PassJournal, cli, read_labels
+from problems import CCA, LDA, NpyRows, PassJournal, SlicedRows, analysis_report, cli, read_labels
 from tests.problems.classes import labelled_rows
 from tests.problems.views import correlated_views
 
@@ -130,6 +130,16 @@ def test_names_from_files_are_escaped(tmp_path):
         assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;" in page
 
 
+@pytest.mark.parametrize("n", [99, 5000, 5001, 40_000])
+def test_pictures_are_drawn_from_rows_at_even_distances(n):
+    rows = SlicedRows(np.arange(n, dtype=float)[:, None])  # in blocks that the distance does not divide
+    sample = analysis_report._sample(rows, 8)[:, 0]
+    step = -(-n // 5000)
+    np.testing.assert_array_equal(sample, np.arange(0, n, step))
+    assert analysis_report._step(n, 8) == step
+    assert len(analysis_report._sample(rows, 2**20)) <= 100  # wide rows are fewer
+
+
 def test_warnings_are_said_and_written(tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.hstack([X, X[:, :1]]))
     np.save(tmp_path / "y.npy", Y)
@@ -229,8 +239,6 @@ def test_a_stopped_lda_goes_on(tmp_path, monkeypatch):
 
 
 def test_an_interruption_while_results_are_written_leaves_none(views, tmp_path, monkeypatch):
-    from problems import analysis_report
-
     folder = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(analysis_report, "_page", lambda *parts: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -179,10 +179,14 @@ def test_nothing_of_the_size_of_the_data_is_shipped(monkeypatch):
     assert max(sizes) < 20_000 < N * 6 * 8
 
 
-def test_results_are_added_up_in_a_tree():
-    x = DaskRows(chunked(X, 10))  # 120 chunks
-    passes = DaskPasses([x])
-    assert passes.sum(lambda blocks: (sum(block.views[0].sum() for block in blocks),)) == pytest.approx((X.sum(),))
+@pytest.mark.parametrize("n_chunks", [1, 2, 8, 9, 65, 120])
+def test_results_are_added_up_in_a_tree(n_chunks):
+    passes = DaskPasses([DaskRows(chunked(X[: 10 * n_chunks], 10))])
+    total, count = passes.sum(
+        lambda blocks: tuple(map(sum, zip(*((b.views[0].sum(), 1) for b in blocks), strict=True)))
+    )
+    assert count == n_chunks
+    assert total == pytest.approx(X[: 10 * n_chunks].sum())
 
 
 # ---------------------------------------------------------------------------------------------------- broken chunks
