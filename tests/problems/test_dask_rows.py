@@ -74,6 +74,23 @@ def test_discriminants_are_those_of_memory(solver):
     np.testing.assert_allclose(abs(found.transform(chunked(x, 250)).compute()), abs(expected.transform(x)), atol=1e-4)
 
 
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_predictions_stay_in_chunks(n_classes):
+    x, y = labelled_rows(900, 7, 4, seed=3)
+    y, rows = y % n_classes, chunked(x, 250)
+    expected, found = LDA().fit(x, y), LDA().fit(rows, da.from_array(y, chunks=250))
+    for name in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+        actual = getattr(found, name)(rows)
+        assert actual.chunks[0] == (250, 250, 250, 150)
+        wanted = getattr(expected, name)(x)
+        assert actual.shape == wanted.shape
+        np.testing.assert_allclose(actual.compute(), wanted, atol=1e-8)
+    assert found.score(rows, da.from_array(y, chunks=250)) == expected.score(x, y)
+    cca, memory = CCA(2).fit(chunked(X, 350), chunked(Y, 350)), CCA(2).fit(X, Y)
+    np.testing.assert_allclose(cca.predict(chunked(X, 350)).compute(), memory.predict(X), atol=1e-8)
+    assert cca.score(chunked(X, 350), chunked(Y, 350)) == pytest.approx(memory.score(X, Y), abs=1e-10)
+
+
 def test_labels_stay_where_they_are():
     x, y = labelled_rows(900, 7, 4, condition=20.0, offset=50.0, seed=3)
     names = np.array(["ox", "ant", "elk", "bee"])[y]
@@ -177,6 +194,10 @@ def test_nothing_of_the_size_of_the_data_is_shipped(monkeypatch):
         for solver in SOLVERS:
             CCA(2, solver=solver, random_state=0, max_iter=50).fit(chunked(x, n // 3), chunked(y, n // 3))
     assert max(sizes) < 20_000 < N * 6 * 8
+
+
+def _sums_and_counts(blocks):
+    return [(block.views[0].sum(), 1) for block in blocks]
 
 
 @pytest.mark.parametrize("n_chunks", [1, 2, 8, 9, 65, 120])

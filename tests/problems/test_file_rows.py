@@ -125,6 +125,7 @@ def test_correlations_are_those_of_memory(file, tmp_path):
         np.testing.assert_allclose(found.correlations_, expected.correlations_, atol=1e-8)
         for actual, wanted in zip(found.transform(source, other), expected.transform(X, y), strict=True):
             np.testing.assert_allclose(actual, wanted, atol=1e-5)
+    assert found.score(source, other) == pytest.approx(expected.score(X, y), abs=1e-8)
     mixed = CCA(2, solver="direct").fit(source, y)  # a file beside an array
     np.testing.assert_allclose(mixed.correlations_, expected.correlations_, atol=1e-8)
 
