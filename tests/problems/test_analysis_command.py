@@ -214,6 +214,8 @@ def test_a_stopped_run_goes_on_after_its_last_whole_pass(solver, views, tmp_path
     assert "holds a stopped run; choose another folder, --resume or --force" in capsys.readouterr().err
     assert run("cca", *views, "-o", folder, "--resume", "--seed", 4) == 1
     assert "had other settings: seed" in capsys.readouterr().err
+    assert run("lda", "-o", folder, "--resume") == 1
+    assert "had other settings: command" in capsys.readouterr().err
     with monkeypatch.context() as patch:
         reads = Stop(patch, at=-1)
         assert run("cca", "--output", folder, "--resume") == 0
