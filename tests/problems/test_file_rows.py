@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -193,6 +194,23 @@ def test_passes_of_a_fit_are_the_reads_of_the_files(solver):
     x, y = (Counted(view) for view in correlated_views(600, 6, 5))
     cca = CCA(2, solver=solver, random_state=0).fit(x, y)
     assert set(x.reads) == set(y.reads) == {cca.n_passes_}
+
+
+def test_a_pass_holds_a_few_blocks(tmp_path):
+    np.save(tmp_path / "x.npy", RNG.standard_normal((160_000, 50)))  # 64 MB
+    data, a = DataMatrix(open_rows(tmp_path / "x.npy")), RNG.standard_normal((50, 3))
+    data.moments  # noqa: B018
+    tracemalloc.start()
+    try:
+        data @ a
+        thin = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        data.gram()
+        dense = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert thin < 12e6
+    assert dense < 48e6  # three blocks of 16 MB
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
