@@ -24,6 +24,10 @@ _FAN_IN = 8
 """Results that are added up at a time, on one worker."""
 
 
+_FUSED = {"optimization.fuse.delayed": True, "optimization.fuse.ave-width": 2}
+"""Making the chunks of two matrices and their sums is one task, so that no chunk moves between workers."""
+
+
 class DaskRows(RowSource):
     """Rows of a dask array, or of the numeric columns of a dask dataframe, in its own chunks.
 
@@ -170,7 +174,8 @@ class DaskPasses(RowPasses):
         level = [dask.delayed(_part_of)(shared, *block, rows) for block in self._blocks()]
         while len(level) > 1:
             level = [add(level[i : i + _FAN_IN]) for i in range(0, len(level), _FAN_IN)]
-        return level[0].compute()
+        with dask.config.set(_FUSED):
+            return level[0].compute()
 
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
         return self.sum(part, rows)
