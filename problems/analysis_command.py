@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
+
     from problems.analysis_run import AnalysisFolder
     from problems.row_source import RowSource
 
@@ -110,6 +110,7 @@ def _run(options: argparse.Namespace, command: str, names: tuple[str, ...], fit:
 
     folder = AnalysisFolder(options.output, [*names, "index.html", "summary.json"])
     given = {name: value for name, value in vars(options).items() if name not in _RUNNING and value is not None}
+    given["command"] = command
     if options.resume and not folder.is_stopped:
         return _refuse(f"there is no stopped run in {folder.path} to resume")
     if not options.resume and not options.force and (folder.present or folder.is_stopped):

@@ -23,7 +23,7 @@ from problems.cca_solvers import SOLVERS, CCASolver, DirectCCA, Request, Solutio
 from problems.co_moments import CoMoments, Moments
 from problems.data import PairedViews
 from problems.row_blocks import as_data, density, empty_like, is_dask
-from problems.row_source import RowSource
+from problems.row_source import RowSource, in_memory
 from problems.view_inputs import SPARSE_FORMATS, as_columns, as_target, in_kind, scores_of
 
 
@@ -270,7 +270,8 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         Parameters
         ----------
         X : array, scipy sparse matrix or RowSource of shape (n_samples, n_features)
-        y : array of shape (n_samples, n_targets) or (n_samples,)
+        y : array or RowSource of shape (n_samples, n_targets) or (n_samples,)
+            Read into memory.
         sample_weight : array of shape (n_samples,), optional
 
         Returns
@@ -278,6 +279,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         float
         """
         weights = None if sample_weight is None else to_numpy(sample_weight)
+        y = in_memory(y) if isinstance(y, RowSource) else y
         return float(r2_score(to_numpy(y), to_numpy(self.predict(X)), sample_weight=weights))
 
     @property

@@ -24,6 +24,10 @@ _FAN_IN = 8
 """Results that are added up at a time, on one worker."""
 
 
+_FUSED = {"optimization.fuse.delayed": True, "optimization.fuse.ave-width": 2}
+"""Making the chunks of two matrices and their sums is one task, so that no chunk moves between workers."""
+
+
 class DaskRows(RowSource):
     """Rows of a dask array, or of the numeric columns of a dask dataframe, in its own chunks.
 
@@ -170,7 +174,8 @@ class DaskPasses(RowPasses):
         level = [dask.delayed(_part_of)(shared, *block, rows) for block in self._blocks()]
         while len(level) > 1:
             level = [add(level[i : i + _FAN_IN]) for i in range(0, len(level), _FAN_IN)]
-        return level[0].compute()
+        with dask.config.set(_FUSED):
+            return level[0].compute()
 
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
         return self.sum(part, rows)
@@ -204,9 +209,68 @@ class DaskPasses(RowPasses):
         first = 0
         for k, length in enumerate(self.lengths):
             if length:
-                vectors = [None if vector is None else vector[first : first + length] for vector in self.vectors]
+                vectors = [
+                    vector.parts[k]
+                    if isinstance(vector, DaskCodes)
+                    else None
+                    if vector is None
+                    else vector[first : first + length]
+                    for vector in self.vectors
+                ]
                 yield first, [view[k] for view in views], vectors
             first += length
+
+
+class DaskCodes:
+    """Class of each row as an integer, in the chunks of the rows, and the rows of each class.
+
+    Parameters
+    ----------
+    y : dask array or series of shape (n,)
+    rows : DaskRows
+    classes : array of shape (l,), optional
+        All labels; those of y when left out.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two classes, a label is not among them, or the rows are not as many.
+
+    Attributes
+    ----------
+    classes : array of shape (l,)
+    counts : array of shape (l,)
+    """
+
+    def __init__(self, y: Any, rows: DaskRows, classes: Any = None) -> None:
+        import dask
+        import dask.array
+
+        y = y.to_dask_array() if hasattr(y, "to_dask_array") else y
+        if y.ndim != 1:
+            raise ValueError(f"y must be a vector of labels, got shape {y.shape}")
+        parts = y.to_delayed()
+        lengths = dask.compute(*(dask.delayed(_length)(part) for part in parts))
+        if sum(lengths) != rows.shape[0]:
+            raise ValueError(f"X and y must have the same number of rows, got {rows.shape[0]} and {sum(lengths)}")
+        if lengths != tuple(rows.lengths):
+            known = [
+                dask.array.from_delayed(part, (length,), dtype=y.dtype)
+                for part, length in zip(parts, lengths, strict=True)
+            ]
+            parts = dask.array.concatenate(known).rechunk((tuple(rows.lengths),)).to_delayed()
+        if classes is None:
+            classes = np.unique(np.concatenate(dask.compute(*(dask.delayed(np.unique)(part) for part in parts))))
+        self.classes = np.unique(classes)
+        if len(self.classes) < 2:
+            raise ValueError(f"y must have at least two classes, got {len(self.classes)} class")
+        self.parts = [dask.delayed(_codes_of, pure=True)(part, self.classes) for part in parts]
+        count = dask.delayed(partial(np.bincount, minlength=len(self.classes)))
+        self.counts = sum(dask.compute(*(count(part) for part in self.parts)))
+        self.shape = (rows.shape[0],)
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
 
 class _Shared:
@@ -218,6 +282,15 @@ class _Shared:
 
 def _length(block: Any) -> int:
     return block.shape[0]
+
+
+def _codes_of(labels: Any, classes: np.ndarray) -> np.ndarray:
+    labels = np.asarray(labels)
+    codes = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    unknown = labels[classes[codes] != labels]
+    if unknown.size:
+        raise ValueError(f"y has labels that are not among the classes, such as {unknown[0]!r}")
+    return codes
 
 
 def _head(block: Any) -> Any:

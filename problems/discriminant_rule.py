@@ -56,24 +56,39 @@ class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         array of shape (n_samples,)
         """
         scores = self.decision_function(X)
-        xp = namespace(scores)
-        chosen = xp.astype(scores > 0, xp.int64) if scores.ndim == 1 else xp.argmax(scores, axis=1)
-        return self.classes_[chosen]
+        if is_dask(scores):
+            return scores.map_blocks(self._labels_of, dtype=self.classes_.dtype, drop_axis=list(range(1, scores.ndim)))
+        return self._labels_of(scores)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Logarithms of the posterior probabilities of the classes, shape (n_samples, n_classes)."""
         scores = self.decision_function(X)
+        if is_dask(scores):
+            pair = scores[:, None] if scores.ndim == 1 else scores
+            chunks = (scores.chunks[0], (len(self.classes_),))
+            return pair.map_blocks(self._log_probabilities_of, dtype=scores.dtype, chunks=chunks)
+        return self._log_probabilities_of(scores)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Posterior probabilities of the classes, shape (n_samples, n_classes)."""
+        log_probabilities = self.predict_log_proba(X)
+        if is_dask(log_probabilities):
+            return log_probabilities.map_blocks(np.exp)
+        return namespace(log_probabilities).exp(log_probabilities)
+
+    def _labels_of(self, scores: Array) -> Any:
         xp = namespace(scores)
+        chosen = xp.astype(scores > 0, xp.int64) if scores.ndim == 1 else xp.argmax(scores, axis=1)
+        return self.classes_[chosen]
+
+    def _log_probabilities_of(self, scores: Array) -> Array:
+        xp = namespace(scores)
+        scores = scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
         if scores.ndim == 1:
             zero = xp.zeros_like(scores)
             return -xp.stack([xp.logaddexp(zero, scores), xp.logaddexp(zero, -scores)], axis=1)
         scores = scores - xp.max(scores, axis=1, keepdims=True)
         return scores - xp.log(xp.sum(xp.exp(scores), axis=1, keepdims=True))
-
-    def predict_proba(self, X: Any) -> Array:
-        """Posterior probabilities of the classes, shape (n_samples, n_classes)."""
-        log_probabilities = self.predict_log_proba(X)
-        return namespace(log_probabilities).exp(log_probabilities)
 
     def transform(self, X: Any) -> Array:
         """Projection of the centred rows on the discriminant directions.
@@ -95,6 +110,9 @@ class DiscriminantRule(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         """Share of rows whose label is predicted."""
         if is_torch_array(y) and sample_weight is None:
             return float((self.predict(X) == y).double().mean())
+        if is_dask(X):
+            hits = np.asarray(self.predict(X)) == np.asarray(y)
+            return float(np.average(hits, weights=sample_weight))
         return super().score(X, y, sample_weight)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 import zlib
 from abc import abstractmethod
@@ -14,6 +15,9 @@ import numpy as np
 import scipy.sparse
 
 from problems.row_source import RowSource
+
+_FREE_REFERENCES = 3
+"""References to an array that only the list of buffers holds: the list, the loop that looks at it, and the question."""
 
 
 class FileState(NamedTuple):
@@ -117,6 +121,7 @@ class NpyRows(FileRows):
 
     def _read(self, rows: int) -> Iterator[np.ndarray]:
         n, d = self.shape
+        buffers = _Buffers((min(rows, n), d), self._stored)
         with open(self.path, "rb", buffering=0) as stream:
             for first in range(0, n, rows):
                 count = min(rows, n - first)
@@ -126,7 +131,7 @@ class NpyRows(FileRows):
                         self._fill(stream, stored[j], j * n + first)
                     stored = np.ascontiguousarray(stored.T)
                 else:
-                    stored = np.empty((count, d), dtype=self._stored)
+                    stored = buffers.free()[:count]
                     self._fill(stream, stored, first * d)
                 yield stored.astype(self.dtype, copy=False)
 
@@ -140,6 +145,21 @@ class NpyRows(FileRows):
             if not count:
                 raise ValueError(f"{self.name} is truncated: {len(buffer) - done} bytes are missing")
             done += count
+
+
+class _Buffers:
+    """Arrays that are filled again when nobody holds their contents: new memory costs as much as reading."""
+
+    def __init__(self, shape: tuple[int, int], dtype: np.dtype) -> None:
+        self._shape, self._dtype = shape, dtype
+        self._arrays: list[np.ndarray] = []
+
+    def free(self) -> np.ndarray:
+        for array in self._arrays:
+            if sys.getrefcount(array) == _FREE_REFERENCES:
+                return array
+        self._arrays.append(np.empty(self._shape, dtype=self._dtype))
+        return self._arrays[-1]
 
 
 class SparseNpzRows(FileRows):

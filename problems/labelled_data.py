@@ -29,6 +29,7 @@ from manifolds.linalg import (
 from manifolds.sketching import Sketch, require_integer
 from problems.class_rows import ClassRows
 from problems.class_statistics import ClassStatistics
+from problems.dask_rows import DaskCodes
 from problems.row_blocks import (
     ChosenRows,
     as_data,
@@ -69,7 +70,7 @@ class LabelledData:
     x : array, scipy sparse matrix or RowSource of shape (n, d)
         numpy array, dense torch tensor, scipy sparse matrix by rows or columns, or rows of a file; read, never copied,
         filled or changed.
-    codes : numpy array of shape (n,)
+    codes : numpy array of shape (n,), or DaskCodes
         Class of each row, integers from 0 to l - 1.
     n_classes : int
     weights : numpy array of shape (n,), optional
@@ -108,7 +109,7 @@ class LabelledData:
     def __init__(
         self,
         x: Any,
-        codes: np.ndarray,
+        codes: Any,
         n_classes: int,
         *,
         weights: np.ndarray | None = None,
@@ -125,7 +126,8 @@ class LabelledData:
             require_integer("block_rows", block_rows, smallest=1)
         self._rows = rows
         self._roots = None if weights is None else convert(weights**0.5, self.like)
-        self.counts = self._wide(np.bincount(codes, weights, minlength=n_classes))
+        known = isinstance(codes, DaskCodes)
+        self.counts = self._wide(codes.counts if known else np.bincount(codes, weights, minlength=n_classes))
         self._large = max(64, _BLOCK_BYTES // bytes_per_row(x)) if block_rows is None else int(block_rows)
         matrix = x if rows is None else ChosenRows(x, self._as_index(rows))
         if block_rows is None and self.sparse and not isinstance(x, RowSource):
@@ -137,6 +139,8 @@ class LabelledData:
 
     def _require_rows(self) -> None:
         n, codes, weights = self.n_samples, self.codes, self.weights
+        if isinstance(codes, DaskCodes):
+            return
         if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu" or codes.shape != (n,):
             raise ValueError(f"codes must be a numpy array of {n} integers, one for each row, got {codes!r}")
         if codes.min() < 0 or codes.max() >= self.n_classes:

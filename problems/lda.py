@@ -21,6 +21,7 @@ from manifolds.linalg import (
 )
 from problems.class_labels import ClassMeans, as_priors, as_weights, classes_and_codes
 from problems.class_statistics import ClassStatistics
+from problems.dask_rows import DaskCodes, DaskRows
 from problems.discriminant_rule import DiscriminantRule
 from problems.labelled_data import LabelledData
 from problems.lda_parameters import check_parameters, takes_parts
@@ -253,7 +254,14 @@ class LDA(DiscriminantRule):
                 self, X, accept_sparse=["csr", "csc"], dtype=[np.float64, np.float32], ensure_all_finite=False,
                 ensure_min_samples=1 if classes is not None else 2, reset=reset,
             )  # fmt: skip
-        found, codes = classes_and_codes(y, X, classes)
+        codes: Any
+        if is_dask(y) and isinstance(X, DaskRows):
+            if sample_weight is not None:
+                raise ValueError("sample_weight is not taken with labels in a dask array; give y as a numpy array")
+            codes = DaskCodes(y, X, classes)
+            found = codes.classes
+        else:
+            found, codes = classes_and_codes(y, X, classes)
         weights = as_weights(sample_weight, X)
         rows = X.shape[0] if weights is None else int(np.count_nonzero(weights))
         if classes is None and rows <= len(found):
@@ -330,6 +338,8 @@ class LDA(DiscriminantRule):
     def _fit_shrunken(self, data: LabelledData, priors: Array) -> None:
         shrinkage = self.shrinkage
         if shrinkage is None or isinstance(shrinkage, str):
+            if isinstance(data.codes, DaskCodes):
+                raise ValueError("shrinkage='auto' does not take labels in a dask array; give a number")
             covariances = ledoit_wolf(data, priors)
         else:
             statistics = data.statistics()

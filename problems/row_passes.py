@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,14 @@ _BLOCK_BYTES = 3 * 2**19
 """Default size of a row block: small enough to stay in a core's cache between its two products."""
 
 _STREAM_BYTES = 2**24
-"""Size of what is read at a time: memory of this size is used again, which larger blocks ask the system for anew."""
+"""Size at most of what is read at a time for means, a sketch or covariances."""
+
+_THREAD_BYTES = 2**21
+"""Size of what is read at a time for each thread of a thin product: small enough to be in a cache when it is used."""
+
+
+_MANY = 2**20
+"""Rows for which all threads are worth their while."""
 
 
 class RowBlock(NamedTuple):
@@ -130,11 +138,13 @@ class StreamedRows(RowPasses):
                     "numpy array, a sparse matrix by rows (CSR) or a file, too"
                 )
         super().__init__(matrices, vectors, block_rows)
-        self.reduction = RowReduction(self.most_rows, self.block_rows, parallel=True)
+        self.reduction = RowReduction(_MANY, 1, parallel=True)
+        self._thread_rows = (
+            self.block_rows if block_rows else max(64, _THREAD_BYTES // sum(map(bytes_per_row, matrices)))
+        )
 
     def stream(self, rows: int) -> Generator[RowBlock, None, None]:
         """Blocks of all rows in order, of exactly so many rows but for the last."""
-        rows = min(rows, self.most_rows)
         streams = [_stream(matrix, rows) for matrix in self.matrices]
         first = 0
         for views in zip(*streams, strict=True):
@@ -143,20 +153,21 @@ class StreamedRows(RowPasses):
             first = stop
 
     def sum(self, part: Part, rows: int | None = None) -> tuple[Array, ...]:
-        rows = self.block_rows if rows is None else rows
-        reduction = self.reduction if rows == self.block_rows else RowReduction(self.most_rows, rows, parallel=True)
+        # A thread takes what is read for it as one block, unless larger ones are asked for.
+        at_once = self.reduction.n_threads * (self._thread_rows if rows is None else min(rows, self.most_rows))
 
         def read() -> tuple[Array, ...]:
             total: tuple[Array, ...] = ()
-            for block in self._ahead(self.most_rows):
-                new = _split(part, block, rows, reduction)
-                total = tuple(old + more for old, more in zip(total, new, strict=True)) if total else new
+            with self.reduction.threads() as pool:
+                for block in self._ahead(at_once):
+                    new = self.reduction.sum(partial(_stretch, part, block), block.stop - block.first, pool)
+                    total = tuple(old + more for old, more in zip(total, new, strict=True)) if total else new
             return total
 
         return self._kept(read)
 
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
-        return self._kept(lambda: part(self._ahead(rows)))
+        return self._kept(lambda: part(self._ahead(min(rows, self.most_rows))))
 
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
         return np.concatenate([function(block) for block in self._ahead(self.most_rows)])
@@ -206,13 +217,9 @@ def cut(block: RowBlock, first: int, stop: int, rows: int) -> Iterator[RowBlock]
         yield RowBlock(begin, end, [row_block(view, low, high) for view in block.views], vectors)
 
 
-def _split(part: Part, block: RowBlock, rows: int, reduction: RowReduction) -> tuple[Array, ...]:
-    """Sum of a function over stretches of the rows of a block."""
-
-    def stretch(first: int, stop: int) -> tuple[Array, ...]:
-        return part(cut(block, block.first + first, block.first + stop, rows))
-
-    return reduction.sum(stretch, block.stop - block.first)
+def _stretch(part: Part, block: RowBlock, first: int, stop: int) -> tuple[Array, ...]:
+    """A function of some of the rows of a block."""
+    return part(cut(block, block.first + first, block.first + stop, max(1, stop - first)))
 
 
 class NotFiniteError(ValueError):

@@ -6,8 +6,9 @@ other actively and so lose most on a busy machine. Threads that own their rows n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -45,12 +46,27 @@ class RowReduction:
             return 1
         return min(self._most, max((library["num_threads"] for library in self._controller.info()), default=1))
 
-    def sum(self, part: Callable[[int, int], tuple[Array, ...]], n_rows: int | None = None) -> tuple[Array, ...]:
-        """Sum of ``part(first, stop)`` over stretches of rows that cover all of them once, or the first so many."""
+    def sum(
+        self, part: Callable[[int, int], tuple[Array, ...]], n_rows: int | None = None, pool: Executor | None = None
+    ) -> tuple[Array, ...]:
+        """Sum of ``part(first, stop)`` over stretches of rows that cover all of them once, or the first so many.
+
+        ``pool`` is what ``threads`` gives, for whoever takes many sums.
+        """
         n_rows = self._n_rows if n_rows is None else n_rows
         if self.n_threads == 1:
             return part(0, n_rows)
+        if pool is None:
+            with self.threads() as pool:
+                return self.sum(part, n_rows, pool)
         bounds = [n_rows * i // self.n_threads for i in range(self.n_threads + 1)]
+        return tuple(map(sum, zip(*pool.map(part, bounds[:-1], bounds[1:]), strict=True)))
+
+    @contextmanager
+    def threads(self) -> Iterator[Executor | None]:
+        """Threads for sums, while each has a single-threaded BLAS; None where there is but one."""
+        if self.n_threads == 1:
+            yield None
+            return
         with self._controller.limit(limits=1), ThreadPoolExecutor(self.n_threads) as pool:
-            parts = list(pool.map(part, bounds[:-1], bounds[1:]))
-        return tuple(map(sum, zip(*parts, strict=True)))
+            yield pool

@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 _END = object()
 
+_ROWS = 16384
+"""Rows at a time of a source that is read into memory."""
+
 
 class RowSource(ABC):
     """A matrix of which only blocks of rows are read, in order; ``DataMatrix`` takes it in the place of an array.
@@ -168,6 +171,11 @@ def stacked(blocks: list[Any]) -> Any:
     if scipy.sparse.issparse(blocks[0]):
         return scipy.sparse.vstack(blocks, format="csr")
     return np.concatenate(blocks)
+
+
+def in_memory(rows: RowSource) -> Any:
+    """All rows of a source, as one array or sparse matrix."""
+    return stacked(list(rows.blocks(_ROWS)))
 
 
 def read_ahead(items: Iterable[T]) -> Iterator[T]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from problems import CCA, LDA, NpyRows, PassJournal, cli, read_labels
+from problems import CCA, LDA, NpyRows, PassJournal, SlicedRows, analysis_report, cli, read_labels
 from tests.problems.classes import labelled_rows
 from tests.problems.views import correlated_views
 
@@ -130,6 +130,16 @@ def test_names_from_files_are_escaped(tmp_path):
         assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;" in page
 
 
+@pytest.mark.parametrize("n", [99, 5000, 5001, 40_000])
+def test_pictures_are_drawn_from_rows_at_even_distances(n):
+    rows = SlicedRows(np.arange(n, dtype=float)[:, None])  # in blocks that the distance does not divide
+    sample = analysis_report._sample(rows, 8)[:, 0]
+    step = -(-n // 5000)
+    np.testing.assert_array_equal(sample, np.arange(0, n, step))
+    assert analysis_report._step(n, 8) == step
+    assert len(analysis_report._sample(rows, 2**20)) <= 100  # wide rows are fewer
+
+
 def test_warnings_are_said_and_written(tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.hstack([X, X[:, :1]]))
     np.save(tmp_path / "y.npy", Y)
@@ -204,6 +214,8 @@ def test_a_stopped_run_goes_on_after_its_last_whole_pass(solver, views, tmp_path
     assert "holds a stopped run; choose another folder, --resume or --force" in capsys.readouterr().err
     assert run("cca", *views, "-o", folder, "--resume", "--seed", 4) == 1
     assert "had other settings: seed" in capsys.readouterr().err
+    assert run("lda", "-o", folder, "--resume") == 1
+    assert "had other settings: command" in capsys.readouterr().err
     with monkeypatch.context() as patch:
         reads = Stop(patch, at=-1)
         assert run("cca", "--output", folder, "--resume") == 0
@@ -229,8 +241,6 @@ def test_a_stopped_lda_goes_on(tmp_path, monkeypatch):
 
 
 def test_an_interruption_while_results_are_written_leaves_none(views, tmp_path, monkeypatch):
-    from problems import analysis_report
-
     folder = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(analysis_report, "_page", lambda *parts: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -247,10 +257,8 @@ def test_a_file_that_changes_in_between_ends_the_resumption(views, tmp_path, mon
     np.save(views[1], Y[:, :4])
     capsys.readouterr()
     assert run("cca", "-o", tmp_path / "out", "--resume") == 1
-    assert (
-        f"{views[1]} has changed since the run in {tmp_path / 'out'} was stopped; start again with --force"
-        in capsys.readouterr().err
-    )
+    message = f"{views[1]} has changed since the run in {tmp_path / 'out'} was stopped; start again with --force"
+    assert message in capsys.readouterr().err
     assert run("cca", *views, "-o", tmp_path / "out", "--force") == 0
 
 

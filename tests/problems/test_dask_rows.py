@@ -15,7 +15,7 @@ da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 
 from problems import CCA, LDA, DaskRows, DataMatrix, PairedViews  # noqa: E402
-from problems.dask_rows import DaskPasses  # noqa: E402
+from problems.dask_rows import DaskCodes, DaskPasses  # noqa: E402
 from tests.problems.classes import labelled_rows  # noqa: E402
 from tests.problems.views import correlated_views  # noqa: E402
 
@@ -90,6 +90,67 @@ def test_fewer_rows_than_columns(options, make):
     np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_predictions_stay_in_chunks(n_classes):
+    x, y = labelled_rows(900, 7, 4, seed=3)
+    y, rows = y % n_classes, chunked(x, 250)
+    expected, found = LDA().fit(x, y), LDA().fit(rows, da.from_array(y, chunks=250))
+    for name in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+        actual = getattr(found, name)(rows)
+        assert actual.chunks[0] == (250, 250, 250, 150)
+        wanted = getattr(expected, name)(x)
+        assert actual.shape == wanted.shape
+        np.testing.assert_allclose(actual.compute(), wanted, atol=1e-8)
+    assert found.score(rows, da.from_array(y, chunks=250)) == expected.score(x, y)
+    cca, memory = CCA(2).fit(chunked(X, 350), chunked(Y, 350)), CCA(2).fit(X, Y)
+    np.testing.assert_allclose(cca.predict(chunked(X, 350)).compute(), memory.predict(X), atol=1e-8)
+    assert cca.score(chunked(X, 350), chunked(Y, 350)) == pytest.approx(memory.score(X, Y), abs=1e-10)
+
+
+def test_labels_stay_where_they_are():
+    x, y = labelled_rows(900, 7, 4, condition=20.0, offset=50.0, seed=3)
+    names = np.array(["ox", "ant", "elk", "bee"])[y]
+    expected = LDA().fit(x, names)
+    kept = da.from_array(x, chunks=(250, 7))[da.from_array(y, chunks=250) >= 0]  # of unknown chunk sizes
+    found = LDA().fit(kept, da.from_array(names, chunks=400))
+    np.testing.assert_array_equal(found.classes_, expected.classes_)
+    np.testing.assert_allclose(found.eigenvalues_, expected.eigenvalues_, rtol=1e-8)
+    np.testing.assert_allclose(found.priors_, expected.priors_, rtol=1e-14)
+    np.testing.assert_allclose(found.coef_, expected.coef_, atol=1e-8)
+    codes = DaskCodes(da.from_array(names, chunks=100), DaskRows(chunked(x, 250)))
+    assert codes.counts.tolist() == np.unique(names, return_counts=True)[1].tolist()
+    assert [part.compute().tolist() for part in codes.parts] == [
+        np.searchsorted(expected.classes_, names[first : first + 250]).tolist() for first in range(0, 900, 250)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "error", "message"),
+    [
+        (da.zeros(N, chunks=100), {}, ValueError, "y must have at least two classes, got 1 class"),
+        (da.zeros((N, 2)), {}, ValueError, r"y must be a vector of labels, got shape \(1200, 2\)"),
+        (da.arange(N + 1) % 2, {}, ValueError, "same number of rows, got 1200 and 1201"),
+        (
+            da.arange(N) % 2,
+            {"sample_weight": np.ones(N)},
+            ValueError,
+            "sample_weight is not taken with labels in a dask",
+        ),
+    ],
+)
+def test_bad_labels(y, options, error, message):
+    with pytest.raises(error, match=message):
+        LDA().fit(chunked(X, 300), y, **options)
+
+
+def test_labels_that_are_unknown_and_shrinkage_by_class():
+    y = da.arange(N, chunks=300) % 3
+    with pytest.raises(ValueError, match="y has labels that are not among the classes, such as "):
+        LDA().partial_fit(chunked(X, 300), y, classes=[0, 1])
+    with pytest.raises(ValueError, match="shrinkage='auto' does not take labels in a dask array; give a number"):
+        LDA(shrinkage="auto").fit(chunked(X, 300), y)
+
+
 def test_unknown_chunk_sizes_are_found():
     x, y = chunked(X, 350), chunked(Y, 350)
     kept = X[:, 0] > X[:, 0].mean()
@@ -151,10 +212,18 @@ def test_nothing_of_the_size_of_the_data_is_shipped(monkeypatch):
     assert max(sizes) < 20_000 < N * 6 * 8
 
 
-def test_results_are_added_up_in_a_tree():
-    x = DaskRows(chunked(X, 10))  # 120 chunks
-    passes = DaskPasses([x])
-    assert passes.sum(lambda blocks: (sum(block.views[0].sum() for block in blocks),)) == pytest.approx((X.sum(),))
+def _sums_and_counts(blocks):
+    return [(block.views[0].sum(), 1) for block in blocks]
+
+
+@pytest.mark.parametrize("n_chunks", [1, 2, 8, 9, 65, 120])
+def test_results_are_added_up_in_a_tree(n_chunks):
+    passes = DaskPasses([DaskRows(chunked(X[: 10 * n_chunks], 10))])
+    total, count = passes.sum(
+        lambda blocks: tuple(map(sum, zip(*((b.views[0].sum(), 1) for b in blocks), strict=True)))
+    )
+    assert count == n_chunks
+    assert total == pytest.approx(X[: 10 * n_chunks].sum())
 
 
 # ---------------------------------------------------------------------------------------------------- broken chunks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -125,6 +126,7 @@ def test_correlations_are_those_of_memory(file, tmp_path):
         np.testing.assert_allclose(found.correlations_, expected.correlations_, atol=1e-8)
         for actual, wanted in zip(found.transform(source, other), expected.transform(X, y), strict=True):
             np.testing.assert_allclose(actual, wanted, atol=1e-5)
+    assert found.score(source, other) == pytest.approx(expected.score(X, y), abs=1e-8)
     mixed = CCA(2, solver="direct").fit(source, y)  # a file beside an array
     np.testing.assert_allclose(mixed.correlations_, expected.correlations_, atol=1e-8)
 
@@ -220,15 +222,46 @@ def test_passes_of_a_fit_are_the_reads_of_the_files(solver):
     assert set(x.reads) == set(y.reads) == {cca.n_passes_}
 
 
-def test_large_blocks_are_summed_side_by_side():
-    x, y = correlated_views(3000, 6, 5)
-    data = DataMatrix(Counted(x), block_rows=500)
-    data.rows.block_rows, data.rows.reduction.n_threads = 7, 3
-    data.rows.reduction = type(data.rows.reduction)(500, 7, parallel=True)
-    data.rows.reduction.n_threads = 3
+def test_a_pass_holds_a_few_blocks(tmp_path):
+    np.save(tmp_path / "x.npy", RNG.standard_normal((160_000, 50)))  # 64 MB
+    data, a = DataMatrix(open_rows(tmp_path / "x.npy")), RNG.standard_normal((50, 3))
+    data.moments  # noqa: B018
+    tracemalloc.start()
+    try:
+        data @ a
+        thin = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        data.gram()
+        dense = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert thin < 12e6
+    assert dense < 48e6  # three blocks of 16 MB
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("block_rows", [None, 7, 200])
+def test_products_do_not_depend_on_the_threads(block_rows, n_threads):
+    x, _ = correlated_views(1000, 6, 5)
+    data = DataMatrix(Counted(x), block_rows=block_rows)
+    data.rows.reduction.n_threads = n_threads
     a = RNG.standard_normal((6, 2))
     np.testing.assert_allclose(data @ a, np.cov(x.T, bias=True) @ a, atol=1e-12)
-    assert y.shape == (3000, 5)
+
+
+def test_memory_is_used_again_only_when_nobody_holds_it(tmp_path):
+    write_npy(tmp_path / "x.npy", X)
+    blocks = open_rows(tmp_path / "x.npy").blocks(100)
+    kept = [next(blocks), next(blocks)[:50]]  # of the second, a view
+    places = {block.ctypes.data for block in kept}
+    for first in range(200, N, 100):
+        block = next(blocks)
+        np.testing.assert_array_equal(block, X[first : first + 100])
+        places.add(block.ctypes.data)
+        del block
+    np.testing.assert_array_equal(kept[0], X[:100])
+    np.testing.assert_array_equal(kept[1], X[100:150])
+    assert len(places) == 4  # the two that are held, and two by turns for the other five blocks
 
 
 def test_float32_stays_and_follows_the_first_view(tmp_path):
