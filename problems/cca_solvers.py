@@ -30,7 +30,7 @@ from problems.view_preconditioners import SKETCH_FACTOR, ViewPreconditioners, vi
 from problems.whitening import Basis, Factor
 from rankopt.minimize import minimize
 from rankopt.solvers.parameters import require_at_least
-from rankopt.solvers.stopping import GradientNorm, MaxIterations, Status
+from rankopt.solvers.stopping import ApproximationFloor, GradientNorm, MaxIterations, Status, StoppingCriterion
 
 SINGLE_PRECISION_ERROR = 1e-4
 """Error up to which covariances of single-precision data are trusted: their condition times the machine epsilon."""
@@ -236,7 +236,7 @@ class LOBPCGCCA(CCASolver):
             start=warm_start(metrics, data, width),
             rng=request.rng,
         )
-        if run.status != Status.CONVERGED_GRADIENT:
+        if not run.status.success:
             warn_of_residual("LOBPCG", run.residual, run.status.name.lower().replace("_", " "))
         return Solution(run.pairs, run.products, metrics.condition, metrics.sketch_size, run.status, run.n_iter)
 
@@ -266,7 +266,7 @@ class RiemannianCCA(CCASolver):
     def solve(self, data: PairedViews, request: Request) -> Solution:
         metrics = view_preconditioners(data, request.preconditioner, request.rng)
         problem = CCAProblem(data, request.n_components, preconditioners=_pair(metrics))
-        stopping = GradientNorm(absolute=reachable(request.tol, data)) | MaxIterations(request.max_iter)
+        stopping = stopping_of(request, data)
         start = warm_start(metrics, data, request.n_components)
         x0 = None if start is None else problem.manifold.point_type(*start)
         result = minimize(problem, problem.manifold, x0, self.method, rng=request.rng, stopping=stopping)
@@ -355,6 +355,12 @@ def warm_start(metrics: ViewPreconditioners, data: PairedViews, width: int) -> t
 def reachable(tol: float, data: ViewProducts) -> float:
     """Tolerance, but none that rounding does not let be reached."""
     return max(tol, 100 * machine_epsilon(data.like))
+
+
+def stopping_of(request: Request, data: ViewProducts) -> StoppingCriterion:
+    """When a Riemannian run ends: at the tolerance, at what rounding may leave, or at the last iteration."""
+    tolerance = GradientNorm(absolute=reachable(request.tol, data))
+    return tolerance | ApproximationFloor(1.0) | MaxIterations(request.max_iter)
 
 
 def warn_of_residual(solver: str, size: float | None, reason: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from manifolds.linalg import Array, is_array, is_torch_array, namespace
+from manifolds.linalg import Array, is_array, is_torch_array, machine_epsilon, namespace
 from problems.row_blocks import bytes_per_row, empty_like, has_cheap_blocks, row_block
 from problems.row_reduction import RowReduction
 from problems.row_source import RowSource, read_ahead, regrouped
@@ -26,6 +26,12 @@ _GATHER_BYTES = 2**27
 
 _BLOCK_BYTES = 3 * 2**19
 """Default size of a row block: small enough to stay in a core's cache between its two products."""
+
+_DEVICE_BYTES = 2**28
+"""Size at most of a row block on a device: it is in no cache, and a pass should be a few launches only."""
+
+_SINGLE_ROWS = 8192
+"""Rows at most whose products a device adds up in single precision, before they are added up in double precision."""
 
 _STREAM_BYTES = 2**24
 """Size at most of what is read at a time for means, a sketch or covariances."""
@@ -68,12 +74,12 @@ class RowPasses(ABC):
         self.matrices, self.vectors = list(matrices), list(vectors)
         self.n_samples = matrices[0].shape[0]
         row_bytes = sum(map(bytes_per_row, matrices))
-        self.block_rows = max(64, _BLOCK_BYTES // row_bytes) if block_rows is None else int(block_rows)
+        self.block_rows = max(64, self._block_bytes // row_bytes) if block_rows is None else int(block_rows)
         if self.block_rows < 1:
             raise ValueError(f"block_rows must be at least 1, got {block_rows}")
         self.most_rows = max(64, self._gather_bytes // row_bytes) if block_rows is None else self.block_rows
 
-    _gather_bytes = _GATHER_BYTES
+    _block_bytes, _gather_bytes = _BLOCK_BYTES, _GATHER_BYTES
 
     @abstractmethod
     def sum(self, part: Part, rows: int | None = None) -> tuple[Array, ...]:
@@ -123,6 +129,25 @@ class MemoryRows(RowPasses):
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
         found = [function(block) for block in self.blocks(0, self.n_samples)]
         return found[0] if len(found) == 1 else namespace(found[0]).concat(found, axis=0)
+
+
+class DeviceRows(MemoryRows):
+    """Rows of tensors on a device, where the time of a pass in small blocks is that of launching their kernels.
+
+    In double precision blocks are as large as memory allows, whatever is asked for. In single precision, sums over many
+    rows would lose digits.
+    """
+
+    _block_bytes = _gather_bytes = _DEVICE_BYTES
+
+    def __init__(self, matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows: int | None = None) -> None:
+        super().__init__(matrices, vectors, block_rows)
+        self._double = machine_epsilon(empty_like(matrices[0])) < 1e-10
+        if block_rows is None and not self._double:
+            self.block_rows = min(self.block_rows, _SINGLE_ROWS)
+
+    def blocks(self, first: int, stop: int, rows: int | None = None) -> Iterator[RowBlock]:
+        return super().blocks(first, stop, self.most_rows if rows is not None and self._double else rows)
 
 
 class StreamedRows(RowPasses):
@@ -204,8 +229,11 @@ def row_passes(matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows:
         from problems.dask_rows import DaskPasses
 
         return DaskPasses(matrices, vectors, block_rows)
-    streamed = any(isinstance(matrix, RowSource) for matrix in matrices)
-    return (StreamedRows if streamed else MemoryRows)(matrices, vectors, block_rows)
+    if any(isinstance(matrix, RowSource) for matrix in matrices):
+        return StreamedRows(matrices, vectors, block_rows)
+    like = empty_like(matrices[0])
+    on_device = is_torch_array(like) and like.device.type != "cpu"
+    return (DeviceRows if on_device else MemoryRows)(matrices, vectors, block_rows)
 
 
 def cut(block: RowBlock, first: int, stop: int, rows: int) -> Iterator[RowBlock]:

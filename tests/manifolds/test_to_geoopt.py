@@ -151,7 +151,8 @@ class OrthonormalLayer(torch.nn.Module):
     def __init__(self, manifold, like):
         super().__init__()
         self.weight = geoopt.ManifoldParameter(manifold.random_point(0, like), manifold=to_geoopt(manifold))
-        self.head = torch.nn.Linear(manifold.shape[1], 1, bias=False, device=like.device, dtype=like.dtype)
+        # Made on the processor and moved, so that every device starts from the same numbers.
+        self.head = torch.nn.Linear(manifold.shape[1], 1, bias=False, dtype=like.dtype).to(like.device)
 
     def forward(self, x):
         return self.head(x @ self.weight)
