@@ -164,8 +164,8 @@ def sketched_whitening(sketched: Array, view: DataMatrix) -> Basis:
     mean = xp.abs(view.cast(view.moments.mean / view.moments.scale, sketched.dtype))
     inverse, noise = _clear_deviations(xp.linalg.vector_norm(sketched, axis=0), mean, view)
     factor, epsilon = xp.linalg.qr(sketched * inverse)[1], machine_epsilon(sketched)
-    limit = min(1e-2 / (d * epsilon), 0.1 / float(xp.max(noise))) ** 2
-    if factor.shape[0] == d and triangular_condition(factor) < limit:
+    limit = 1e-2 / max(d * epsilon, 0.1 * float(xp.max(noise)))
+    if factor.shape[0] == d and triangular_condition(factor) < limit**2:
         root = solve_triangular(factor, identity(d, factor))
         return Basis(inverse[:, None] * root, triangular_condition(factor))
     deviations = xp.sqrt(xp.clip(view.cast(view.diagonal(), sketched.dtype), 0.0, None))
@@ -181,9 +181,9 @@ def sketched_whitening(sketched: Array, view: DataMatrix) -> Basis:
 def _clear_deviations(deviations: Array, mean: Array, view: DataMatrix) -> tuple[Array, Array]:
     """One over the deviations of columns, zero where these are rounding; and what rounding is in these units.
 
-    An entry is rounded in proportion to its size, the mean included.
+    An entry is rounded in proportion to its size, the mean included. A ridge keeps all directions.
     """
-    xp, rounding = namespace(deviations), _CLEAR * machine_epsilon(view.like)
+    xp, rounding = namespace(deviations), 0.0 if view.reg else _CLEAR * machine_epsilon(view.like)
     inverse = xp.where(deviations > rounding * mean, _inverse(deviations), 0 * deviations)
     if not bool(xp.any(inverse > 0)):
         raise ValueError(f"{view.name} has no variance, so it has no canonical correlations")

@@ -240,7 +240,7 @@ def gather(
     Returns
     -------
     gaps : list of array
-        What the mean of each matrix differs by from its shift.
+        What the mean of each matrix differs by from its shift, in double precision.
     totals : tuple of array
         The sums.
     """
@@ -281,9 +281,9 @@ def gather(
         gap, square = total / matrix.total_weight, square / matrix.total_weight
         deviation = xp.sqrt(clear_differences(square - gap * gap, square, matrix.like))
         scale = xp.where((deviation > 0) & matrix.scale, deviation, xp.ones_like(deviation))
-        gaps.append(matrix.cast(gap))
-        mean = gaps[-1] if pilot is None else pilot + gaps[-1]
-        matrix._moments = Moments(mean, matrix.cast(scale))
+        gaps.append(gap)
+        mean = matrix.cast(gap)
+        matrix._moments = Moments(mean if pilot is None else pilot + mean, matrix.cast(scale))
     return gaps, found[2 * count :]
 
 
@@ -309,7 +309,7 @@ def sketch_together(matrices: Sequence[DataMatrix], sketch: Sketch, blocks: RowP
     gaps, (*sketched, ones) = gather(matrices, blocks, start, add)
     factor = lead.total_weight**-0.5
     return [
-        (out * factor - ones * factor * gap) / matrix.moments.scale
+        (out * factor - ones * factor * matrix.cast(gap)) / matrix.moments.scale
         for matrix, out, gap in zip(matrices, sketched, gaps, strict=True)
     ]
 
