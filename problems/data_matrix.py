@@ -18,7 +18,7 @@ import numpy as np
 
 from manifolds.linalg import Array, convert, identity, is_array, is_torch_array, namespace, require_same_kind, to_numpy
 from manifolds.sketching import Sketch
-from problems.co_moments import Moments
+from problems.co_moments import Moments, clear_differences
 from problems.row_blocks import (
     as_data,
     column_squares,
@@ -154,7 +154,8 @@ class DataMatrix:
 
         self.n_passes += 1
         gaps, (squares,) = gather([self], self.rows, lambda: [zeros(like, (d,))], add)
-        variances = squares / self.total_weight - self.cast(gaps[0], squares.dtype) ** 2
+        squares /= self.total_weight
+        variances = clear_differences(squares - self.cast(gaps[0], squares.dtype) ** 2, squares, like)
         return self.cast(variances / self.cast(self.moments.scale, squares.dtype) ** 2 + self.reg)
 
     def transform(self, a: Array) -> Array:
@@ -239,7 +240,7 @@ def gather(
     Returns
     -------
     gaps : list of array
-        What the mean of each matrix differs by from its shift.
+        What the mean of each matrix differs by from its shift, in double precision.
     totals : tuple of array
         The sums.
     """
@@ -277,12 +278,12 @@ def gather(
     gaps = []
     for matrix, pilot, total, square in zip(matrices, pilots, found[:count], found[count : 2 * count], strict=True):
         xp = namespace(total)
-        gap = total / matrix.total_weight
-        deviation = xp.sqrt(xp.clip(square / matrix.total_weight - gap * gap, 0.0, None))
+        gap, square = total / matrix.total_weight, square / matrix.total_weight
+        deviation = xp.sqrt(clear_differences(square - gap * gap, square, matrix.like))
         scale = xp.where((deviation > 0) & matrix.scale, deviation, xp.ones_like(deviation))
-        gaps.append(matrix.cast(gap))
-        mean = gaps[-1] if pilot is None else pilot + gaps[-1]
-        matrix._moments = Moments(mean, matrix.cast(scale))
+        gaps.append(gap)
+        mean = matrix.cast(gap)
+        matrix._moments = Moments(mean if pilot is None else pilot + mean, matrix.cast(scale))
     return gaps, found[2 * count :]
 
 
@@ -308,7 +309,7 @@ def sketch_together(matrices: Sequence[DataMatrix], sketch: Sketch, blocks: RowP
     gaps, (*sketched, ones) = gather(matrices, blocks, start, add)
     factor = lead.total_weight**-0.5
     return [
-        (out * factor - ones * factor * gap) / matrix.moments.scale
+        (out * factor - ones * factor * matrix.cast(gap)) / matrix.moments.scale
         for matrix, out, gap in zip(matrices, sketched, gaps, strict=True)
     ]
 
