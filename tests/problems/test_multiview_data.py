@@ -130,7 +130,7 @@ def test_a_nearly_constant_column_has_no_covariance():
             [VIEWS[0], VIEWS[1][:-1]],
             {},
             ValueError,
-            r"same number of rows, got 200 in views\[0\] and 199 in views\[1\]",
+            r"views\[0\] and views\[1\] must have the same number of rows, got 200 and 199",
         ),
         ([VIEWS[0], VIEWS[1][:, 0]], {}, ValueError, r"views\[1\] must be a matrix .* got shape \(200,\)"),
         ([VIEWS[0], "text"], {}, TypeError, r"views\[1\] must be a numpy array, .* got str"),
