@@ -58,13 +58,16 @@ class CsvRows(FileRows):
         if not isinstance(delimiter, str) or len(delimiter) != 1:
             raise ValueError(f"delimiter must be one character, got {delimiter!r}")
         self._delimiter = delimiter
-        with open(self.path, encoding="utf-8-sig", newline="") as stream:
-            lead = list(_to_first_text(stream))
-            if not lead:
-                raise ValueError(f"{self.name} is empty")
-            names = [field.strip() for field in next(csv.reader(lead[-1:], delimiter=delimiter))]
-            self._has_header = not all(map(_is_number, names))
-            count = 1 + sum(1 for line in stream if line.strip())
+        try:
+            with open(self.path, encoding="utf-8-sig", newline="") as stream:
+                lead = list(_to_first_text(stream))
+                count = len(lead[-1:]) + sum(1 for line in stream if line.strip())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.name} is no text in UTF-8: {error}") from error
+        if not lead:
+            raise ValueError(f"{self.name} is empty")
+        names = [field.strip() for field in next(csv.reader(lead[-1:], delimiter=delimiter))]
+        self._has_header = not all(map(_is_number, names))
         self._width = len(names)
         self.all_columns = names if self._has_header else None
         self._used = column_numbers(columns, self.all_columns, self._width, self.name)
