@@ -84,7 +84,7 @@ $(HAS_PROJECT): $(HAS_VENV) pyproject.toml $(CONSTRAINTS)
 
 # The extras bring the project along, so that `make demo` after `make test` installs nothing.
 $(HAS_EXTRAS): $(HAS_VENV) pyproject.toml $(CONSTRAINTS)
-	$(PIP) install --quiet -c $(CONSTRAINTS) -e ".[dev,docs,distributed,text]"
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e ".[dev,docs,distributed,files,text]"
 	@touch $(HAS_PROJECT) $@
 
 $(HAS_PEERS): benchmarks/requirements.txt pyproject.toml $(CONSTRAINTS) | $(HAS_PROJECT)
