@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from manifolds.euclidean import StraightLine
+from manifolds.euclidean import EuclideanGeometry
 from manifolds.fixed_rank_points import lost_rank
 from manifolds.lazy import lazy_property
 from manifolds.linalg import (
@@ -13,14 +13,13 @@ from manifolds.linalg import (
     Seed,
     as_generator,
     expand,
-    inner_product,
     namespace,
     norm,
     positive_qr,
     require_finite,
     standard_normal,
 )
-from manifolds.manifold import ArrayManifold, LocalGeometry
+from manifolds.manifold import ArrayManifold
 
 
 class PSDFixedRank(ArrayManifold):
@@ -112,10 +111,11 @@ class PSDFixedRank(ArrayManifold):
         return (overlap - overlap.mT) / xp.where(size > 0, size, xp.ones_like(size))
 
 
-class PSDFixedRankGeometry(LocalGeometry):
+class PSDFixedRankGeometry(EuclideanGeometry):
     """The manifold at X = Y Y^T, in the horizontal space {V : Y^T V = V^T Y}; the vertical one is {Y A : A + A^T = 0}.
 
-    The metric and the horizontal space turn with Y, so that derivatives are those of R^{n x k}, projected.
+    The metric and the horizontal space turn with Y. So derivatives are those of R^{n x k}, projected, and its straight
+    lines that start horizontally stay so and are the geodesics.
     """
 
     manifold: PSDFixedRank
@@ -125,9 +125,6 @@ class PSDFixedRankGeometry(LocalGeometry):
         """Thin singular value decomposition (U, s, W^T) of Y."""
         u, s, wt = namespace(self.point).linalg.svd(self.point, full_matrices=False)
         return u, s, wt
-
-    def inner_product(self, u: Array, v: Array) -> Array:
-        return inner_product(u, v)
 
     def projection(self, vector: Array) -> Array:
         """P(Z) = Z - Y A with Y^T Y A + A Y^T Y = Y^T Z - Z^T Y.
@@ -145,15 +142,6 @@ class PSDFixedRankGeometry(LocalGeometry):
 
     def riemannian_hessian(self, euclidean_gradient: Array, euclidean_hessian: Array, tangent_vector: Array) -> Array:
         return self.projection(euclidean_hessian)
-
-    def retraction_curve(self, tangent_vector: Array) -> StraightLine:
-        return self.geodesic(tangent_vector)
-
-    def second_order_retraction(self, tangent_vector: Array) -> Array:
-        return self.point + tangent_vector
-
-    def geodesic(self, tangent_vector: Array) -> StraightLine:
-        return StraightLine(self.point, tangent_vector, self.manifold.ndim)
 
     def log(self, other: Array) -> Array:
         """Log_Y(Z) = Z Q - Y with the orthogonal Q that makes Y^T Z Q symmetric and positive semidefinite."""
