@@ -26,6 +26,7 @@ from manifolds.preconditioners import (
     TriangularPreconditioner,
 )
 from manifolds.product import Product
+from manifolds.psd_fixed_rank import PSDFixedRank
 from manifolds.retractions import (
     QR,
     Cayley,
@@ -94,6 +95,7 @@ __all__ = [
     "NystromPreconditioner",
     "Oblique",
     "Orthonormalization",
+    "PSDFixedRank",
     "Polar",
     "Preconditioner",
     "PreconditionerChoice",

@@ -24,6 +24,7 @@ from manifolds import (
     NystromPreconditioner,
     Oblique,
     Product,
+    PSDFixedRank,
     Rotations,
     SketchedGramPreconditioner,
     SparseSignSketch,
@@ -148,6 +149,13 @@ CONSTRUCTORS = {
         ValueError,
         "an oblique manifold needs columns of at least two coordinates, got n = 1",
     ),
+    "rank larger than the order": (
+        lambda: PSDFixedRank(3, 4),
+        ValueError,
+        "k must be at most n, since the rank of a 3 x 3 matrix cannot be 4",
+    ),
+    "rank zero": (lambda: PSDFixedRank(3, 0), ValueError, "dimensions of a manifold must be positive"),
+    "rank is a float": (lambda: PSDFixedRank(3, 2.0), TypeError, "dimensions of a manifold must be integers, got 2.0"),
     "no unit columns": (lambda: Oblique(3, 0), ValueError, "dimensions of a manifold must be positive"),
     "metric is a number": (
         lambda: Stiefel(5, 2, 1),
