@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rankopt import plots
+from rankopt.checkpoint import Checkpoint
 from rankopt.minimize import minimize
 from rankopt.minimize_batch import minimize_batch
 from rankopt.quadratic import QuadraticObjective, QuadraticProblem
@@ -104,6 +105,7 @@ __all__ = [
     "BarzilaiBorwein",
     "BatchProgress",
     "BetaRule",
+    "Checkpoint",
     "CompletedTransport",
     "ConjugateGradient",
     "Context",
