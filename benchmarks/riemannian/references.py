@@ -17,8 +17,8 @@ PROVEN = 1e-9
 
 
 def accurate_point(functions: Functions, manifold: Manifold, start: Any) -> Any:
-    """Point where the gradient's norm has fallen to 1e-12 of that at the start, or to rounding."""
-    stopping = GradientNorm(relative=1e-12) | CostChange(iterations=3) | MaxIterations(500)
+    """Point where the gradient's norm has fallen to 1e-9 of that at the start, or to rounding."""
+    stopping = GradientNorm(relative=1e-9) | CostChange(iterations=3) | MaxIterations(200)
     return minimize(
         functions.cost,
         manifold,

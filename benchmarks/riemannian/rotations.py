@@ -128,9 +128,9 @@ def turned(x: np.ndarray, seed: int) -> np.ndarray:
     return x @ Rotation.from_rotvec(NOISE * rng.standard_normal((len(x), 3))).as_matrix()
 
 
-def synchronisation(size: str, graph: str) -> Instance:
+def synchronisation(size: str, path: Path) -> Instance:
     """The least sum of w_ij norm(R_j - R_i R_ij)^2 / 2 over rotations R_i, all in one array of shape (m, d, d)."""
-    edges = read_g2o(GRAPHS / f"{graph}.g2o.xz")
+    edges, graph = read_g2o(path), path.name.partition(".")[0]
     laplacian, d = connection_laplacian(*edges), edges[2].shape[-1]
     m = laplacian.shape[0] // d
 
@@ -156,11 +156,11 @@ def synchronisation(size: str, graph: str) -> Instance:
     )
 
 
-def instances() -> Iterator[tuple[str, Any]]:
-    """Size and maker of every instance; graphs that are not there are left out."""
+def instances(graphs: Path = GRAPHS) -> Iterator[tuple[str, Any]]:
+    """Size and maker of every instance; graphs that are not in the folder are left out."""
     for size, n in (("tiny", 3), ("small", 10), ("small", 40), ("large", 150)):
         yield size, partial(procrustes, size, n)
-    graphs = (("small", "smallGrid3D"), ("small", "intel"), ("large", "sphere2500"), ("large", "torus3D"))
-    for size, graph in graphs:
-        if (GRAPHS / f"{graph}.g2o.xz").exists():
-            yield size, partial(synchronisation, size, graph)
+    for size, graph in (("small", "smallGrid3D"), ("small", "intel"), ("large", "sphere2500"), ("large", "torus3D")):
+        path = graphs / f"{graph}.g2o.xz"
+        if path.exists():
+            yield size, partial(synchronisation, size, path)
