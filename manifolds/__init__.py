@@ -15,6 +15,7 @@ from manifolds.low_rank_retractions import ProjectorSplitting, TruncatedSVD
 from manifolds.manifold import ArrayManifold, LocalGeometry, Manifold, RetractionCurve
 from manifolds.nystrom import NystromApproximation, NystromPreconditioner, randomized_nystrom
 from manifolds.oblique import Oblique
+from manifolds.power import Power
 from manifolds.preconditioner_choice import PreconditionerChoice, gram_preconditioner
 from manifolds.preconditioners import (
     CholeskyPreconditioner,
@@ -97,6 +98,7 @@ __all__ = [
     "Orthonormalization",
     "PSDFixedRank",
     "Polar",
+    "Power",
     "Preconditioner",
     "PreconditionerChoice",
     "Product",

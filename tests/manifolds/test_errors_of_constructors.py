@@ -23,6 +23,7 @@ from manifolds import (
     LowRankPreconditioner,
     NystromPreconditioner,
     Oblique,
+    Power,
     Product,
     PSDFixedRank,
     Rotations,
@@ -344,6 +345,14 @@ CONSTRUCTORS = {
     ),
     "factor is no manifold": (lambda: Product(a=3), TypeError, "factor 'a' must be a Manifold, got int"),
     "factor is a class": (lambda: Product(Sphere), TypeError, "factor 'factor_0' must be a Manifold"),
+    "power of a product": (
+        lambda: Power(Product(Sphere(3)), 2),
+        TypeError,
+        r"base must be a manifold whose points are single arrays, such as Rotations\(3\), got Product.*use Product",
+    ),
+    "power of a class": (lambda: Power(Sphere, 2), TypeError, "base must be a manifold whose points are single arrays"),
+    "power of no points": (lambda: Power(Sphere(3), 0), ValueError, "dimensions of a manifold must be positive"),
+    "power of half a point": (lambda: Power(Sphere(3), 0.5), TypeError, "dimensions of a manifold must be integers"),
     # preconditioners
     "diagonal is a matrix": (lambda: DiagonalPreconditioner(EYE), ValueError, r"diagonal must be an array of shape"),
     "diagonal is a list": (lambda: DiagonalPreconditioner([1.0]), ValueError, r"diagonal must be an array of shape"),

@@ -20,6 +20,7 @@ from manifolds import (
     NystromPreconditioner,
     Oblique,
     Polar,
+    Power,
     Product,
     ProjectorSplitting,
     PSDFixedRank,
@@ -146,6 +147,11 @@ ZOO = {
         lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind), Cayley()), GENERALIZED_DIM
     ),
     "generalized-one-column": Member(lambda kind: GeneralizedStiefel(_b(kind), 1, _unrelated(kind)), N - 1),
+    "power-of-rotations": Member(lambda kind: Power(Rotations(3), 2), 6, has_exp=True),
+    "power-of-spheres": Member(lambda kind: Power(Sphere(3), 4), 8, has_exp=True),
+    "power-of-curved-metrics": Member(lambda kind: Power(SymmetricPositiveDefinite(2), 2), 6, has_exp=True, cone=True),
+    "generalized-power": Member(lambda kind: Power(GeneralizedStiefel(_b(kind), 2, _unrelated(kind)), 2), 2 * 11),
+    "power-of-subspaces": Member(lambda kind: Power(Grassmann(4, 2), 2), 8, has_exp=True, quotient=True),
     "product": Member(
         lambda kind: Product(
             frame=GeneralizedStiefel(_b(kind), 2, _unrelated(kind)), direction=Sphere(4), shift=Euclidean(3)
@@ -175,6 +181,8 @@ ZOO = {
 
 def factors(manifold):
     """Array manifolds of which a manifold is made, in the order of a point's arrays."""
+    if isinstance(manifold, Power):
+        return factors(manifold.base)
     if isinstance(manifold, Product):
         return [leaf for factor in manifold.factors.values() for leaf in factors(factor)]
     return [manifold]
