@@ -134,11 +134,14 @@ class SavedRun(NamedTuple):
         Raises
         ------
         ValueError
-            If cost or gradient are not what they were.
+            If the point is off the manifold, or cost or gradient are not what they were.
         """
         state = problem.restored(self.unpacker.unpack(self.state))
         best = state if self.best is None else problem.restored(self.unpacker.unpack(self.best))
         best.gradient_norm  # noqa: B018  evaluated now, before evaluations are counted again
+        off = problem.manifold.check_point(state.point)
+        if off is not None:
+            raise ValueError(f"checkpoint: {self.path} belongs to another manifold of this form: {off}; {_WAY_OUT}")
         anew, tolerance = state.evaluated_anew(), machine_epsilon(state.point) ** 0.5
         for name, words, now in (
             ("fun", "the cost", anew.value),
@@ -276,8 +279,9 @@ class CheckpointFile:
     def _contents(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Header and arrays of a checkpoint of any version."""
         try:
-            with np.load(self._path, allow_pickle=False) as file:
-                arrays = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
+            with open(self._path, "rb") as stream:
+                loaded = np.load(stream, allow_pickle=False)
+                arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {}
             header = json.loads(arrays.pop("header").tobytes()) if "header" in arrays else {}
         except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise self._unreadable(error) from error

@@ -26,6 +26,7 @@ from manifolds import (
     Stiefel,
     from_pymanopt,
 )
+from manifolds.objective import as_objective
 from rankopt import (
     LBFGS,
     Armijo,
@@ -36,6 +37,7 @@ from rankopt import (
     MaxIterations,
     MaxTime,
     Method,
+    ObjectiveProblem,
     QuadraticObjective,
     Status,
     Step,
@@ -289,6 +291,26 @@ def saved_steps(file):
         return len(arrays["history/fun"]) - 1
 
 
+def test_interrupted_while_a_step_is_recorded(f, file):
+    """What the history has of it by then is left out."""
+
+    class Counting(ObjectiveProblem):
+        def __init__(self):
+            super().__init__(as_objective(f.cost, f.gradient), MANIFOLD)
+            self.counts = Interrupting(super().counts, None)
+
+    def run(k=None, **options):
+        problem = Counting()
+        problem.counts.k = k
+        return minimize(problem, MANIFOLD, X0, stopping=MaxIterations(9), **options)
+
+    result = run(5, checkpoint=Checkpoint(file))
+    assert (result.status, result.nit) == (Status.INTERRUPTED, 3)
+    with np.load(file) as arrays:
+        assert {array.size for name, array in arrays.items() if name.startswith("history")} == {4}
+    assert_same_run(run(checkpoint=Checkpoint(file)), run())
+
+
 def test_interrupted_while_the_file_is_replaced(f, file, monkeypatch):
     run = partial(minimize, f.cost, MANIFOLD, X0, gradient=f.gradient, stopping=MaxIterations(15))
     monkeypatch.setattr("os.replace", Interrupting(rankopt.checkpoint.os.replace, 4))
@@ -312,6 +334,7 @@ def test_the_best_point_of_earlier_calls_is_remembered(file, spd, trace_objectiv
     assert result.status is Status.INTERRUPTED
     assert result.nit == step
     assert result.fun == whole.history.fun[: step + 1].min() < whole.history.fun[step]
+    assert result.ngev == result.history.ngev[-1]
     assert_same_run(run(f.cost, stopping=MaxIterations(60), checkpoint=Checkpoint(file)), whole)
 
 
