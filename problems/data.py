@@ -147,7 +147,7 @@ class PairedViews(JointViews):
             totals[2] += cross_product(right, right)
 
         self._passes += 1
-        parts, (xx, xy, yy) = gather(self.views, self.rows, start, add, rows=4096)
+        parts, (xx, xy, yy) = gather(self.views, self.rows, start, add, 4096, 8 * sum(shapes) ** 2)
         wide, weight = xx.dtype, x.total_weight
         gaps = [x.cast(gap, wide) for gap in parts]
         means = [x.cast(view.moments.mean, wide) for view in self.views]

@@ -121,7 +121,7 @@ class DataMatrix:
             totals[0] += cross_product(block.views[0], block.views[0])
 
         self.n_passes += 1
-        gaps, (total,) = gather([self], self.rows, lambda: [zeros(like, shape)], add, rows=4096)
+        gaps, (total,) = gather([self], self.rows, lambda: [zeros(like, shape)], add, 4096, 8 * shape[0] ** 2)
         gap, scale = self.cast(gaps[0], total.dtype), self.cast(self.moments.scale, total.dtype)
         covariance = (total / self.total_weight - gap[:, None] * gap) / (scale[:, None] * scale)
         return self.cast(covariance + self.reg * identity(self.n_features, total))
@@ -220,6 +220,7 @@ def gather(
     start: Callable[[], list[Array]] = list,
     add: Callable[[list[Array], ShiftedRows], None] | None = None,
     rows: int = 16384,
+    sums_bytes: int | None = None,
 ) -> tuple[list[Array], tuple[Array, ...]]:
     """Pass over matrices with the same rows that finds their moments, and other sums of their shifted rows.
 
@@ -236,6 +237,8 @@ def gather(
         Adds a block of rows to the sums, in place.
     rows : int
         Rows per block at most.
+    sums_bytes : int, optional
+        Size of the sums, which may be added up side by side; in order when left out.
 
     Returns
     -------
@@ -244,8 +247,9 @@ def gather(
     totals : tuple of array
         The sums.
     """
-    count, pilots = len(matrices), [_pilot(view) for view in blocks.sample()]
-    likes, scaled = [matrix.like for matrix in matrices], [matrix.scale for matrix in matrices]
+    count, likes, scaled = len(matrices), [matrix.like for matrix in matrices], [matrix.scale for matrix in matrices]
+    with np.errstate(invalid="ignore"):
+        pilots = [_pilot(view) for view in blocks.sample()]
 
     def part(stretch: Iterator[RowBlock]) -> tuple[Array, ...]:
         sums = [zeros(like, like.shape[1:]) for like in likes]
@@ -268,7 +272,7 @@ def gather(
         return *sums, *squares, *totals
 
     try:
-        found = blocks.sum_in_order(part, rows)
+        found = blocks.sum_in_order(part, rows) if sums_bytes is None else blocks.sum_wide(part, rows, sums_bytes)
         for i, total in enumerate(found[:count]):
             if not bool(namespace(total).all(namespace(total).isfinite(total))):
                 raise NotFiniteError(i)
