@@ -233,7 +233,7 @@ class _AutogradEvaluation(Evaluation):
         if not (is_torch_array(cost) and cost.requires_grad):
             raise TypeError("the cost does not depend on the point through torch operations; pass gradient=...")
         gradient = torch.autograd.grad(cost, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
-        return _gradient_of_leaves(self._point, iter(gradient))
+        return gradient_of_leaves(self._point, iter(gradient))
 
     def _hessian_product(self, v: Point) -> Point:
         import torch
@@ -284,11 +284,11 @@ def unflatten(like: Any, leaves: Any) -> Point:
     return build(like)
 
 
-def _gradient_of_leaves(point: Any, derivatives: Any) -> Point:
+def gradient_of_leaves(point: Any, derivatives: Any) -> Point:
     """Gradient from derivatives by a point's arrays; a point that stands for a matrix makes that of the matrix."""
     if not isinstance(point, tuple):
         return next(derivatives)
-    parts = [_gradient_of_leaves(part, derivatives) for part in point]
+    parts = [gradient_of_leaves(part, derivatives) for part in point]
     if hasattr(point, "gradient_from_factors"):
         return point.gradient_from_factors(*parts)
     return type(point)._make(parts)  # type: ignore[attr-defined]

@@ -9,8 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rankopt import plots
+from rankopt.constrained_run import AugmentedLagrangian
+from rankopt.constraints import Constraint, Equality, Inequality
 from rankopt.minimize import minimize
 from rankopt.minimize_batch import minimize_batch
+from rankopt.minimize_constrained import minimize_constrained
 from rankopt.quadratic import QuadraticObjective, QuadraticProblem
 from rankopt.sampled import SampledProblem
 from rankopt.scipy_function import ScipyFunction, from_scipy
@@ -34,6 +37,7 @@ from rankopt.solvers.stopping import (
     ApproximationFloor,
     BatchProgress,
     CostChange,
+    Feasibility,
     GradientNorm,
     MaxEvaluations,
     MaxIterations,
@@ -102,14 +106,18 @@ __all__ = [
     "AnyOf",
     "ApproximationFloor",
     "Armijo",
+    "AugmentedLagrangian",
     "BarzilaiBorwein",
     "BatchProgress",
     "BetaRule",
     "CompletedTransport",
     "ConjugateGradient",
+    "Constraint",
     "Context",
     "CostChange",
     "Curve",
+    "Equality",
+    "Feasibility",
     "FiraResidual",
     "FletcherReeves",
     "GaLore",
@@ -119,6 +127,7 @@ __all__ = [
     "GrowingStep",
     "HagerZhang",
     "HestenesStiefel",
+    "Inequality",
     "KeepMoments",
     "LayerMemory",
     "LineSearch",
@@ -165,6 +174,7 @@ __all__ = [
     "memory_report",
     "minimize",
     "minimize_batch",
+    "minimize_constrained",
     "param_groups",
     "plots",
 ]
