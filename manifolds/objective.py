@@ -236,8 +236,6 @@ class _AutogradEvaluation(Evaluation):
         return gradient_of_leaves(self._point, iter(gradient))
 
     def _hessian_product(self, v: Point) -> Point:
-        import torch
-
         if self._objective.hessian is not None:
             return super()._hessian_product(v)
         if any(hasattr(part, "gradient_from_factors") for part in tuples_of(self._point)):
@@ -245,14 +243,7 @@ class _AutogradEvaluation(Evaluation):
                 "second derivatives by the factors of a matrix are not its Hessian; pass hessian=..., a callable "
                 "(x, v) -> Euclidean Hessian product"
             )
-        leaves, _ = self._graph
-        gradient = self._differentiable_gradient
-        if not any(part.requires_grad for part in gradient):
-            return unflatten(self._point, [torch.zeros_like(leaf) for leaf in leaves])
-        product = torch.autograd.grad(
-            gradient, leaves, grad_outputs=leaves_of(v), retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        return unflatten(self._point, product)
+        return product_by_autograd(self._point, self._graph[0], self._differentiable_gradient, v)
 
 
 def _require_torch(leaf: Any) -> Any:
@@ -282,6 +273,21 @@ def unflatten(like: Any, leaves: Any) -> Point:
         return type(part)._make(map(build, part)) if isinstance(part, tuple) else next(rest)  # type: ignore[attr-defined]
 
     return build(like)
+
+
+def product_by_autograd(point: Point, leaves: Any, gradient: Any, v: Point) -> Point:
+    """Euclidean Hessian product along v, from a gradient by the leaves that has its own graph."""
+    import torch
+
+    # Where a function is linear, its gradient is constant and has no graph.
+    varying = [(part, entry) for part, entry in zip(gradient, leaves_of(v), strict=True) if part.requires_grad]
+    if not varying:
+        return unflatten(point, [torch.zeros_like(leaf) for leaf in leaves])
+    parts, entries = zip(*varying, strict=True)
+    product = torch.autograd.grad(
+        parts, leaves, grad_outputs=entries, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return unflatten(point, product)
 
 
 def gradient_of_leaves(point: Any, derivatives: Any) -> Point:

@@ -8,6 +8,7 @@ inequality. Its gradient is that of the Lagrangian f + sum y * c with the multip
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -147,6 +148,10 @@ class AugmentedProblem(ObjectiveProblem):
         return {"nfev": cost.nfev, "ngev": cost.ngev, "nhev": cost.nhev} | self.objective.constraints.counts()
 
     def start(self, point: Point) -> ObjectiveState:
+        return self._start
+
+    @lazy_property
+    def _start(self) -> ObjectiveState:
         return ObjectiveState(self, self._known.point, self._known)
 
     def updated(self, known: AugmentedEvaluation, multipliers: Multipliers, penalty: float) -> AugmentedProblem:
@@ -186,12 +191,17 @@ def first_penalty(state: State, constraints: tuple[ConstraintEvaluation, ...]) -
     geometry, length = state.geometry, state.geometry.manifold.typical_dist
     # Without multipliers residuals are violations.
     violation = _norm([c.constraint.residual(c.values, 0 * c.values, 1.0) for c in constraints])
-    weights = [standard_normal(i, tuple(c.values.shape), c.values) for i, c in enumerate(constraints)]
+    weights = [_random_like(c.values, seed) for seed, c in enumerate(constraints)]
     total = weighted_gradient(geometry.manifold, constraints, [w / _norm(weights) for w in weights])
     slope = float(geometry.derivative(total, geometry.riemannian_gradient(total)))
     constraint_size = max(violation, length * max(slope, 0.0) ** 0.5)
     cost_size = max(abs(state.value), length * state.gradient_norm)
     return 10 * cost_size / constraint_size**2 if min(cost_size, constraint_size) > 0 else 1.0
+
+
+def _random_like(values: Array, seed: int) -> Array:
+    entries = standard_normal(seed, (math.prod(values.shape),), values)
+    return namespace(values).reshape(entries, values.shape)
 
 
 def _norm(arrays: Sequence[Array]) -> float:

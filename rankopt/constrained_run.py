@@ -59,10 +59,11 @@ class AugmentedLagrangian:
     growth : float
         Factor by which the penalty is raised.
     decrease : float
-        The penalty is raised where the largest s has not fallen to this fraction.
+        The penalty is raised where the largest s has not fallen to this fraction of what it was after either of the two
+        minimizations before.
     tightening : float
-        The first minimization ends where the gradient has this fraction of its norm at the start; each time that the
-        penalty need not be raised the next one is more exact by the same factor, until ``stopping`` asks no more.
+        A minimization ends where the gradient has this fraction of its norm at the start, where the residuals of the
+        last one made it, but is no less exact than the last, and no more than ``stopping`` asks.
     max_multiplier : float
         Multipliers are kept to this absolute value between minimizations.
     max_inner : int
@@ -113,6 +114,7 @@ class ConstrainedRun:
         self._problem: AugmentedProblem | None = None
         self._last: ObjectiveState | None = None
         self._inner_steps = 0
+        self._residuals = [float("inf")]
         self._began = time.perf_counter()
 
     def to_end(
@@ -152,10 +154,11 @@ class ConstrainedRun:
         self._problem = problem
         method, seen = method_of(self._method.inner), Progress(self._history, machine_epsilon(last.point))
         self._record(last, 0.0)
-        tolerance = self._method.tightening * last.gradient_norm
+        tolerance = float("inf")
         while (status := self._stopping.check(seen)) is None:
             if self._is_stuck(seen):
                 return Status.INFEASIBLE
+            tolerance = min(tolerance, self._method.tightening * problem.start(None).gradient_norm)
             limits = InnerStopping(tolerance, self._method.max_inner, self._stopping, seen, self._elapsed)
             inner = Run(problem, method, limits, self._preconditioner, None, False)
             inner_status, state = inner.to_last_state(last.point)
@@ -172,18 +175,17 @@ class ConstrainedRun:
                     self._callback(self._result(state, None))
                 except StopIteration:
                     return Status.USER
-            self._problem, last = self._updated(problem, last, state), state
-            if self._problem.objective.penalty == problem.objective.penalty:
-                # Where the penalty was too small, a more exact minimization would not have helped.
-                tolerance *= self._method.tightening
+            self._problem, last = self._updated(problem, state), state
             problem = self._problem
         return status
 
-    def _updated(self, problem: AugmentedProblem, before: ObjectiveState, state: ObjectiveState) -> AugmentedProblem:
+    def _updated(self, problem: AugmentedProblem, state: ObjectiveState) -> AugmentedProblem:
         """Problem of the next minimization: with the multipliers of this one and, if need be, a larger penalty."""
         bound, penalty = self._method.max_multiplier, problem.objective.penalty
-        falls = state.evaluation.residual <= self._method.decrease * before.evaluation.residual
-        if len(self._history["fun"]) > 2 and not falls and not self._is_feasible():
+        # How exact a minimization is shows in its multipliers, and in the residuals of the next one.
+        falls = state.evaluation.residual <= self._method.decrease * max(self._residuals[-2:])
+        self._residuals.append(state.evaluation.residual)
+        if not falls and not self._is_feasible():
             penalty *= self._method.growth
         multipliers = (namespace(y).clip(y, -bound, bound) for y in state.evaluation.multipliers)
         return problem.updated(state.evaluation, tuple(multipliers), penalty)

@@ -12,7 +12,7 @@ import numpy as np
 from manifolds.lazy import lazy_property
 from manifolds.linalg import Array, is_array, is_same_kind, is_torch_array, kind, namespace, require_finite
 from manifolds.manifold import Point
-from manifolds.objective import gradient_of_leaves, is_finite, leaves_of, require_like, unflatten
+from manifolds.objective import gradient_of_leaves, is_finite, leaves_of, product_by_autograd, require_like, unflatten
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,8 @@ class ConstraintEvaluation:
         self._constraints.nfev += 1
         values = self._graph[1] if self.constraint.gradient is None else self.constraint.function(self._point)
         like = leaves_of(self._point)[0]
-        if isinstance(values, (float, np.generic)) and isinstance(like, np.ndarray):
-            values = np.asarray(values)
+        if type(values) is float and isinstance(like, np.ndarray):
+            values = np.asarray(values, like.dtype)
         if not is_array(values):
             raise TypeError(f"{self.name} must return an array like the point, got {type(values).__name__}")
         if not is_same_kind(values, like):
@@ -206,13 +206,7 @@ class ConstraintEvaluation:
 
         def product(v: Point) -> Point:
             self._constraints.nhev += 1
-            if not any(part.requires_grad for part in gradient):
-                return unflatten(self._point, [torch.zeros_like(leaf) for leaf in leaves])
-            products = torch.autograd.grad(
-                gradient, leaves, grad_outputs=leaves_of(v), retain_graph=True, allow_unused=True,
-                materialize_grads=True,
-            )  # fmt: skip
-            return unflatten(self._point, products)
+            return product_by_autograd(self._point, leaves, gradient, v)
 
         return product
 
