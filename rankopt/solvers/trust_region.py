@@ -150,6 +150,8 @@ class TrustRegion(Method[TrustRegionMemory]):
         return None
 
     def _tolerance(self, state: State, memory: TrustRegionMemory) -> float:
-        """Fraction to which the model's gradient is reduced, but not below the rounding of the gradient itself."""
+        """Fraction to which the model's gradient is reduced, but not below the error of the gradient itself."""
         fraction = state.gradient_norm / memory.first_gradient_norm
-        return max(min(self.kappa, fraction**self.theta), min(machine_epsilon(state.point) / fraction, self.kappa))
+        error = state.measures.get("gradient_error", 0.0) / state.gradient_norm
+        floor = max(machine_epsilon(state.point) / fraction, error)
+        return max(min(self.kappa, fraction**self.theta), min(floor, self.kappa))
