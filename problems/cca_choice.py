@@ -29,7 +29,7 @@ PASS_COST = 1.0
 COLUMN_COST = 0.3
 """Nanoseconds more for each entry and column of the directions."""
 
-SKETCH_COST = 0.4
+SKETCH_COST = 0.2
 """Nanoseconds of factorising a sketch with four rows per column, for each cube of the columns of a view."""
 
 SPARSE_COST = 1.0

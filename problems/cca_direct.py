@@ -14,6 +14,7 @@ from manifolds.linalg import (
     solve_triangular,
     standard_normal,
     triangular_condition,
+    upper_factor,
 )
 from problems.canonical_pairs import CanonicalPairs
 from problems.co_moments import Covariances
@@ -144,7 +145,7 @@ def sketched_whitening(sketched: Array, view: DataMatrix) -> Basis:
     if view.reg:
         sketched = xp.concat([sketched, view.reg**0.5 * identity(d, sketched)])
     inverse, epsilon = _inverse(xp.linalg.vector_norm(sketched, axis=0)), machine_epsilon(sketched)
-    factor = xp.linalg.qr(sketched * inverse)[1]
+    factor = upper_factor(sketched * inverse)
     if factor.shape[0] == d and triangular_condition(factor) < (1e-2 / (d * epsilon)) ** 2:
         root = solve_triangular(factor, identity(d, factor))
         return Basis(inverse[:, None] * root, triangular_condition(factor))
@@ -153,7 +154,7 @@ def sketched_whitening(sketched: Array, view: DataMatrix) -> Basis:
     inverse = xp.where(deviations > 10 * machine_epsilon(view.like) * mean, _inverse(deviations), 0 * deviations)
     if not bool(xp.any(inverse > 0)):
         raise ValueError(f"{name} has no variance, so it has no canonical correlations")
-    _, values, right = xp.linalg.svd(xp.linalg.qr(sketched * inverse)[1], full_matrices=False)
+    _, values, right = xp.linalg.svd(upper_factor(sketched * inverse), full_matrices=False)
     rank = int(xp.sum(xp.astype(values > max(sketched.shape) * epsilon * values[0], xp.int64)))
     if rank < d:
         warn_of_truncation(name, rank, d)

@@ -77,6 +77,17 @@ def test_half_upper(kind, batch):
 
 
 @BATCHES
+def test_upper_factor(kind, batch):
+    y = kind(np.random.default_rng(1).standard_normal((*batch, 9, 4)))
+    factor = linalg.upper_factor(y)
+    assert factor.shape == (*batch, 4, 4)
+    assert kind_of(factor) == kind
+    factor, y = map(to_float64, (factor, y))
+    np.testing.assert_array_equal(np.tril(factor, -1), 0 * factor)
+    np.testing.assert_allclose(factor.mT @ factor, y.mT @ y, atol=100 * kind.eps)
+
+
+@BATCHES
 def test_positive_qr(kind, batch):
     y, values = rounded(kind, stack(lambda seed: normal(6, 3, seed=seed), batch))
     q, r = map(to_float64, linalg.positive_qr(y))
