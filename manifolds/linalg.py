@@ -328,6 +328,17 @@ def positive_qr(y: Array) -> tuple[Array, Array]:
     return q * signs[..., None, :], r * signs[..., :, None]
 
 
+def upper_factor(y: Array) -> Array:
+    """R of a thin QR factorisation by Householder reflections, whose Q is not formed."""
+    if _is_numpy(y):
+        return np.linalg.qr(y, mode="r")
+    if _is_torch(y):
+        import torch
+
+        return torch.linalg.qr(y, mode="r").R
+    return namespace(y).linalg.qr(y)[1]
+
+
 def solve_lyapunov(eigenvalues: Array, eigenvectors: Array, rhs: Array) -> Array:
     """Solution S of C S + S C = R for C = Q diag(lambda) Q^T: S = Q [ (Q^T R Q)_ij / (lambda_i + lambda_j) ] Q^T."""
     sums = eigenvalues[..., :, None] + eigenvalues[..., None, :]

@@ -22,6 +22,7 @@ from manifolds.linalg import (
     require_same_kind,
     solve_triangular,
     triangular_condition,
+    upper_factor,
 )
 from manifolds.probes import require_positive_matrix, require_symmetric_positive
 
@@ -277,7 +278,7 @@ class SketchedGramPreconditioner(TriangularPreconditioner):
             )
         xp = namespace(sketched)
         stacked = xp.concat([sketched, ridge**0.5 * identity(columns, sketched)]) if ridge else sketched
-        factor = xp.linalg.qr(stacked, mode="reduced")[1]
+        factor = upper_factor(stacked)
         if triangular_condition(factor) * xp.finfo(factor.dtype).eps ** 2 > 1e-2:
             raise ValueError(
                 "the sketched matrix is rank deficient, so M is singular; use a ridge or drop dependent columns"

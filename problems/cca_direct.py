@@ -13,6 +13,7 @@ from manifolds.linalg import (
     namespace,
     solve_triangular,
     triangular_condition,
+    upper_factor,
 )
 from problems.canonical_pairs import CanonicalPairs
 from problems.co_moments import Covariances
@@ -163,14 +164,14 @@ def sketched_whitening(sketched: Array, view: DataMatrix) -> Basis:
         sketched = xp.concat([sketched, view.reg**0.5 * identity(d, sketched)])
     mean = xp.abs(view.cast(view.moments.mean / view.moments.scale, sketched.dtype))
     inverse, noise = _clear_deviations(xp.linalg.vector_norm(sketched, axis=0), mean, view)
-    factor, epsilon = xp.linalg.qr(sketched * inverse)[1], machine_epsilon(sketched)
+    factor, epsilon = upper_factor(sketched * inverse), machine_epsilon(sketched)
     limit = 1e-2 / max(d * epsilon, 0.1 * float(xp.max(noise)))
     if factor.shape[0] == d and triangular_condition(factor) < limit**2:
         root = solve_triangular(factor, identity(d, factor))
         return Basis(inverse[:, None] * root, triangular_condition(factor))
     deviations = xp.sqrt(xp.clip(view.cast(view.diagonal(), sketched.dtype), 0.0, None))
     inverse, noise = _clear_deviations(deviations, mean, view)
-    _, values, right = xp.linalg.svd(xp.linalg.qr(sketched * inverse)[1], full_matrices=False)
+    _, values, right = xp.linalg.svd(upper_factor(sketched * inverse), full_matrices=False)
     noise = xp.linalg.vector_norm(right * noise, axis=1)  # along each of the directions
     clear = (values > max(sketched.shape) * epsilon * values[0]) & (values > noise)
     right, values = right[clear], values[clear]

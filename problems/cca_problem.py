@@ -16,13 +16,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from manifolds.generalized_stiefel import GeneralizedStiefel
-from manifolds.lazy import lazy_property
 from manifolds.linalg import (
     Array,
     convert,
     inner_product,
     is_array,
-    machine_epsilon,
     namespace,
     require_finite,
     require_same_kind,
@@ -35,7 +33,7 @@ from manifolds.product import Product, ProductGeometry
 from manifolds.retractions import CholeskyQR, Orthonormalization, RankDeficientError
 from problems.canonical_pairs import CanonicalPairs
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
-from problems.gradient_rounding import gradient_rounding
+from problems.wide_vectors import WideData, products_epsilon
 from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, bilinear_value_and_slope
 from rankopt.solvers.parameters import require_at_least
 from rankopt.state import Problem, State
@@ -46,7 +44,7 @@ class CCAProblem(Problem):
 
     Parameters
     ----------
-    data : PairedViews or CovarianceMatrices
+    data : PairedViews, CovarianceMatrices or WideData
         Where products with the covariances come from.
     n_components : int
         Number p of canonical pairs, at most the smaller number of features.
@@ -58,13 +56,13 @@ class CCAProblem(Problem):
         Number of steps after which the carried products are replaced by true ones, at the price of a pass.
     retraction : Orthonormalization
         CholeskyQR() or Polar().
+    gradient_error : float
+        Norm that rounding of the products may leave of a gradient; recorded where it is positive.
 
     Attributes
     ----------
     manifold : Product
         With the fields ``x`` and ``y``.
-    metrics : list of object with ``solve``
-        Preconditioner of each view.
 
     References
     ----------
@@ -92,16 +90,18 @@ class CCAProblem(Problem):
 
     def __init__(
         self,
-        data: PairedViews | CovarianceMatrices,
+        data: PairedViews | CovarianceMatrices | WideData,
         n_components: int,
         *,
         preconditioners: tuple[Any, Any] = (None, None),
         weights: Sequence[float] | None = None,
         refresh: int = 25,
         retraction: Orthonormalization | None = None,
+        gradient_error: float = 0.0,
     ) -> None:
         require_at_least("n_components", n_components, 1, whole=True)
         require_at_least("refresh", refresh, 1, whole=True)
+        require_at_least("gradient_error", gradient_error, 0)
         if n_components > min(data.n_features):
             raise ValueError(
                 f"n_components must be at most {min(data.n_features)}, the columns of a view, got {n_components}"
@@ -119,9 +119,9 @@ class CCAProblem(Problem):
             )
             for view, metric in enumerate(preconditioners)
         ]
-        self.metrics = [factor.preconditioner for factor in factors]
         self.manifold: Product = Product(x=factors[0], y=factors[1])
         self.weights = _as_weights(weights, n_components, data.like)
+        self.gradient_error = float(gradient_error)
         self._nfev = self._nhev = 0
 
     def counts(self) -> dict[str, int]:
@@ -209,16 +209,12 @@ class CCAState(State):
         self.euclidean_gradient = manifold.point_type(-products.xy * weights, -products.yx * weights)
         self.value = float(inner_product(point.x, self.euclidean_gradient.x))
         self.gradient = self.geometry.riemannian_gradient(self.euclidean_gradient)
-        self.rounding = 4 * machine_epsilon(point.x) * abs(self.value)
-
-    @lazy_property
-    def gradient_error(self) -> float:
-        """What rounding may leave of the gradient's norm."""
-        return gradient_rounding(self.gradient_norm, self.euclidean_gradient, self.problem.metrics)
+        self.rounding = 4 * products_epsilon(problem.data) * abs(self.value)
 
     @property
     def measures(self) -> dict[str, float]:
-        return {"gradient_error": self.gradient_error}
+        error = self.problem.gradient_error
+        return {"gradient_error": error} if error else {}
 
     def derivative(self, tangent_vector: Point) -> float:
         return float(self.problem.manifold.euclidean_inner_product(self.euclidean_gradient, tangent_vector))

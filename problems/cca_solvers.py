@@ -16,6 +16,7 @@ from problems.block_pcg import block_pcg
 from problems.canonical_pairs import CanonicalPairs
 from problems.cca_direct import (
     cholesky_whitening,
+    leading_singular,
     pairs_of,
     sketched_whitening,
     solve_dense,
@@ -29,6 +30,7 @@ from problems.row_blocks import zeros
 from problems.two_sided_lobpcg import two_sided_lobpcg
 from problems.view_preconditioners import SKETCH_FACTOR, ViewPreconditioners, view_preconditioners
 from problems.whitening import Basis, Factor, is_precise
+from problems.wide_vectors import WideData, WideMetric, cast_parts, products_epsilon, wide_vectors, with_wide_vectors
 from rankopt.minimize import minimize
 from rankopt.solvers.parameters import require_at_least
 from rankopt.solvers.stopping import ApproximationFloor, GradientNorm, MaxIterations, Status, StoppingCriterion
@@ -230,20 +232,25 @@ class LOBPCGCCA(CCASolver):
     def solve(self, data: PairedViews, request: Request) -> Solution:
         metrics = view_preconditioners(data, request.preconditioner, request.rng)
         width = min(*data.n_features, request.n_components + self.oversampling)
+        wide, preconditioners, rounding = wide_vectors(data, metrics.metrics)
+        start = warm_start(metrics, data, width)
         run = two_sided_lobpcg(
-            data,
+            wide,
             request.n_components,
-            _pair(metrics),
+            preconditioners,
             tol=reachable(request.tol, data),
             max_iter=request.max_iter,
             oversampling=self.oversampling,
             refresh=self.refresh,
-            start=warm_start(metrics, data, width),
+            start=None if start is None else cast_parts(start, wide.like.dtype),
+            # Residuals of p pairs are known to the rounding of so many columns.
+            rounding=rounding * request.n_components**0.5,
             rng=request.rng,
         )
         if not run.status.success:
             warn_of_residual("LOBPCG", run.residual, run.status.name.lower().replace("_", " "))
-        return Solution(run.pairs, run.products, metrics.condition, metrics.sketch_size, run.status, run.n_iter)
+        solution = Solution(run.pairs, run.products, metrics.condition, metrics.sketch_size, run.status, run.n_iter)
+        return _cast(data, solution)
 
 
 @dataclass(frozen=True)
@@ -270,17 +277,20 @@ class RiemannianCCA(CCASolver):
 
     def solve(self, data: PairedViews, request: Request) -> Solution:
         metrics = view_preconditioners(data, request.preconditioner, request.rng)
-        problem = CCAProblem(data, request.n_components, preconditioners=_pair(metrics))
-        stopping = stopping_of(request, data)
+        wide, preconditioners, rounding = wide_vectors(data, metrics.metrics)
+        error = rounding * request.n_components**0.5
+        problem = CCAProblem(wide, request.n_components, preconditioners=preconditioners, gradient_error=error)
+        stopping = stopping_of(request, problem)
         start = warm_start(metrics, data, request.n_components)
-        x0 = None if start is None else problem.manifold.point_type(*start)
+        x0 = None if start is None else problem.manifold.point_type(*cast_parts(start, wide.like.dtype))
         result = minimize(problem, problem.manifold, x0, self.method, rng=request.rng, stopping=stopping)
         if result.status == Status.INTERRUPTED:
             raise KeyboardInterrupt
         if not result.success:
             warn_of_residual("the Riemannian solver", result.grad_norm, result.message)
         pairs, products = problem.canonical_products(result.x)
-        return Solution(pairs, products, metrics.condition, metrics.sketch_size, result.status, result.nit)
+        solution = Solution(pairs, products, metrics.condition, metrics.sketch_size, result.status, result.nit)
+        return _cast(data, solution)
 
 
 @dataclass(frozen=True)
@@ -302,36 +312,37 @@ class BlockPCGCCA(CCASolver):
 
     def solve(self, data: PairedViews, request: Request) -> Solution:
         large, small = (0, 1) if data.n_features[0] >= data.n_features[1] else (1, 0)
-        cross, small_covariance = self._cross(data, small), data.views[small].gram()
+        small_covariance = data.views[small].gram(double=True)
+        whitened = whitening(small_covariance, data.views[small].name)
+        # Columns of unit variance: no later whitening makes what rounds in the cross covariance larger.
+        unit = whitened.whiten(identity(data.n_features[small], small_covariance)).mT
+        wide = with_wide_vectors(data)
+        cross = self._cross(wide, unit, small)
         metrics = view_preconditioners(data, request.preconditioner, request.rng, (large,))
-        operator = ViewCovariance(data, large)
+        metric = metrics.metrics[0] if wide is data else WideMetric(metrics.metrics[0], data.like.dtype)
         tol = reachable(request.tol, data)
-        solution = block_pcg(operator, cross, metrics.metrics[0], tol=tol, max_iter=request.max_iter)
+        operator = ViewCovariance(wide, large)
+        solution = block_pcg(operator, cross, metric, tol=tol, max_iter=request.max_iter)
         if solution.status == Status.ITERATION_LIMIT:
             warn_of_residual("block PCG", None, "the limit of iterations was reached")
         image = operator @ solution.z
-        inner = Covariances(symmetric_part(solution.z.mT @ image), solution.z.mT @ cross, small_covariance)
-        wide = Covariances(*(data.views[0].cast(part, namespace(part).float64) for part in inner))
-        z_part = whitening(wide.xx, data.views[large].name)
-        pairs = pairs_of(wide, z_part, whitening(wide.yy, data.views[small].name), request.n_components)
-        coefficients, v = (data.views[0].cast(part) for part in pairs[1:])
+        of_z = whitening(symmetric_part(solution.z.mT @ image), data.views[large].name)
+        left, correlations, right = leading_singular(of_z.whiten(solution.z.mT @ cross), request.n_components)
+        coefficients, v = of_z.directions(left), unit @ right
         u = solution.z @ coefficients
-        of_large, of_small = (image @ coefficients, cross @ v), (small_covariance @ v, cross.mT @ u)
-        pairs = CanonicalPairs(data.views[0].cast(pairs.correlations), *((u, v) if large == 0 else (v, u)))
+        # On the span of a whitening W of S, S W W^T is the identity.
+        of_small = small_covariance @ v, small_covariance @ (unit @ (cross.mT @ u))
+        of_large = image @ coefficients, cross @ right
+        pairs = CanonicalPairs(correlations, *((u, v) if large == 0 else (v, u)))
         products = CovarianceProducts(*((*of_large, *of_small) if large == 0 else (*of_small, *of_large)))
-        return Solution(pairs, products, metrics.condition, metrics.sketch_size, solution.status, solution.n_iter)
+        found = Solution(pairs, products, metrics.condition, metrics.sketch_size, solution.status, solution.n_iter)
+        return _cast(data, found)
 
-    def _cross(self, data: PairedViews, small: int) -> Array:
-        """Cross covariance of the large view with the small one, by a pass."""
-        unit = identity(data.n_features[small], data.like)
-        nothing = zeros(data.like, (data.n_features[1 - small], unit.shape[0]), unit.dtype)
+    def _cross(self, data: PairedViews | WideData, unit: Array, small: int) -> Array:
+        """Cross covariance of the large view with directions in the small one, by a pass."""
+        nothing = zeros(data.like, (data.n_features[1 - small], unit.shape[1]), unit.dtype)
         products = data.products(*((nothing, unit) if small else (unit, nothing)))
         return products.xy if small else products.yx
-
-
-def _pair(metrics: ViewPreconditioners) -> tuple[Any, Any]:
-    x, y = metrics.metrics
-    return x, y
 
 
 SOLVERS: dict[str, CCASolver] = {
@@ -359,13 +370,13 @@ def warm_start(metrics: ViewPreconditioners, data: PairedViews, width: int) -> t
 
 def reachable(tol: float, data: ViewProducts) -> float:
     """Tolerance, but none that rounding does not let be reached."""
-    return max(tol, 100 * machine_epsilon(data.like))
+    return max(tol, 100 * products_epsilon(data))
 
 
-def stopping_of(request: Request, data: ViewProducts) -> StoppingCriterion:
+def stopping_of(request: Request, problem: Any) -> StoppingCriterion:
     """When a Riemannian run ends: at the tolerance, at what rounding may leave, or at the last iteration."""
-    tolerance = GradientNorm(absolute=reachable(request.tol, data))
-    return tolerance | ApproximationFloor(1.0) | MaxIterations(request.max_iter)
+    stopping = GradientNorm(absolute=reachable(request.tol, problem.data)) | MaxIterations(request.max_iter)
+    return stopping | ApproximationFloor(1.0) if problem.gradient_error else stopping
 
 
 def warn_of_residual(solver: str, size: float | None, reason: str) -> None:

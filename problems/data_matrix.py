@@ -26,6 +26,7 @@ from problems.row_blocks import (
     cross_product,
     empty_like,
     shifted_rows,
+    widened,
     zeros,
 )
 from problems.row_passes import NotFiniteError, RowBlock, RowPasses, require_finite_sums, row_passes
@@ -113,18 +114,23 @@ class DataMatrix:
         self.n_passes += 1
         return sketch_together([self], sketch, self.rows)[0]
 
-    def gram(self) -> Array:
-        """Dense covariance S, ridge included, in one pass; sums are in double precision."""
+    def gram(self, *, double: bool = False) -> Array:
+        """Dense covariance S, ridge included, in one pass; sums are in double precision.
+
+        With ``double``, so are the products of single-precision blocks, and what is returned.
+        """
         like, shape = self.like, self.shape
 
         def add(totals: list[Array], block: ShiftedRows) -> None:
-            totals[0] += cross_product(block.views[0], block.views[0])
+            view = widened(block.views[0]) if double else block.views[0]
+            totals[0] += cross_product(view, view)
 
         self.n_passes += 1
         gaps, (total,) = gather([self], self.rows, lambda: [zeros(like, shape)], add, 4096, 8 * shape[0] ** 2)
         gap, scale = self.cast(gaps[0], total.dtype), self.cast(self.moments.scale, total.dtype)
         covariance = (total / self.total_weight - gap[:, None] * gap) / (scale[:, None] * scale)
-        return self.cast(covariance + self.reg * identity(self.n_features, total))
+        covariance = covariance + self.reg * identity(self.n_features, total)
+        return covariance if double else self.cast(covariance)
 
     def products(self, a: Array) -> Array:
         """Product S a in one pass, shape (d, p)."""

@@ -46,7 +46,7 @@ the covariance costs for each entry and column. Measured, as the next two."""
 SKETCH_COST = 430.0
 """Cost of the sketch for each entry of the data, in the same unit."""
 
-FACTOR_COST = 15.0
+FACTOR_COST = 7.5
 """Cost of the sketch's QR factorisation for each entry of a d x d x d cube, in the same unit."""
 
 MAX_GRAM_COLUMNS = 20_000

@@ -13,12 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from manifolds.generalized_stiefel import GeneralizedStiefel
-from manifolds.lazy import lazy_property
 from manifolds.linalg import (
     Array,
     inner_product,
     is_array,
-    machine_epsilon,
     namespace,
     require_finite,
     require_same_kind,
@@ -29,9 +27,9 @@ from manifolds.manifold import Point
 from manifolds.product import Product, ProductGeometry
 from manifolds.retractions import CholeskyQR, RankDeficientError
 from problems.data import ViewCovariance
-from problems.gradient_rounding import gradient_rounding
 from problems.multiview_criteria import CriterionValue, MaxVar, MultiviewCriterion
 from problems.multiview_data import MultiviewCovariances, MultiviewData
+from problems.wide_vectors import WideData, products_epsilon
 from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial
 from rankopt.solvers.parameters import require_at_least
 from rankopt.state import Problem, State
@@ -42,7 +40,7 @@ class MultiviewProblem(Problem):
 
     Parameters
     ----------
-    data : MultiviewData or MultiviewCovariances
+    data : MultiviewData, MultiviewCovariances or WideData
         Where products with the covariances come from.
     n_components : int
         Number p of directions in each view, at most the smallest number of features.
@@ -52,13 +50,13 @@ class MultiviewProblem(Problem):
         Metric of each view: None (the identity), a matrix, or an object with ``solve``, as in ``GeneralizedStiefel``.
     refresh : int
         Number of steps after which the carried products are replaced by true ones, at the price of a pass.
+    gradient_error : float
+        Norm that rounding of the products may leave of a gradient; recorded where it is positive.
 
     Attributes
     ----------
     manifold : Product
         A factor for each view.
-    metrics : list of object with ``solve``
-        Preconditioner of each view.
 
     Examples
     --------
@@ -78,15 +76,17 @@ class MultiviewProblem(Problem):
 
     def __init__(
         self,
-        data: MultiviewData | MultiviewCovariances,
+        data: MultiviewData | MultiviewCovariances | WideData,
         n_components: int,
         *,
         criterion: MultiviewCriterion | None = None,
         preconditioners: Sequence[Any] | None = None,
         refresh: int = 25,
+        gradient_error: float = 0.0,
     ) -> None:
         require_at_least("n_components", n_components, 1, whole=True)
         require_at_least("refresh", refresh, 1, whole=True)
+        require_at_least("gradient_error", gradient_error, 0)
         m = len(data.n_features)
         if n_components > min(data.n_features):
             raise ValueError(
@@ -101,15 +101,14 @@ class MultiviewProblem(Problem):
         self.criterion = MaxVar() if criterion is None else criterion
         self.retraction = CholeskyQR()
         # The covariances are symmetric and positive by construction, and a probe would cost passes over the data.
-        factors = [
+        self.manifold: Product = Product(*(
             GeneralizedStiefel(
                 ViewCovariance(data, view), self.n_components, preconditioner=metric, retraction=self.retraction,
                 probe=False,
             )
             for view, metric in enumerate(metrics)
-        ]  # fmt: skip
-        self.metrics = [factor.preconditioner for factor in factors]
-        self.manifold: Product = Product(*factors)
+        ))  # fmt: skip
+        self.gradient_error = float(gradient_error)
         self._nfev = self._nhev = 0
 
     def counts(self) -> dict[str, int]:
@@ -241,16 +240,12 @@ class MultiviewState(State):
         self.value = -self.measured.value
         self.euclidean_gradient = problem.combined(products, self.measured.gradient)
         self.gradient = self.geometry.riemannian_gradient(self.euclidean_gradient)
-        self.rounding = 4 * machine_epsilon(point[0]) * abs(self.value)
-
-    @lazy_property
-    def gradient_error(self) -> float:
-        """What rounding may leave of the gradient's norm."""
-        return gradient_rounding(self.gradient_norm, self.euclidean_gradient, self.problem.metrics)
+        self.rounding = 4 * products_epsilon(problem.data) * abs(self.value)
 
     @property
     def measures(self) -> dict[str, float]:
-        return {"gradient_error": self.gradient_error}
+        error = self.problem.gradient_error
+        return {"gradient_error": error} if error else {}
 
     def derivative(self, tangent_vector: Point) -> float:
         return float(self.problem.manifold.euclidean_inner_product(self.euclidean_gradient, tangent_vector))

@@ -18,6 +18,7 @@ from problems.multiview_problem import MultiviewProblem, blocks_between
 from problems.row_blocks import zeros
 from problems.view_preconditioners import JointMetric, ViewPreconditioners, view_preconditioners
 from problems.whitening import Basis, Factor
+from problems.wide_vectors import cast_parts, wide_vectors
 from rankopt.minimize import minimize
 from rankopt.solvers.stopping import Status
 
@@ -181,10 +182,19 @@ class RiemannianMultiviewCCA(MultiviewSolver):
 
     def solve(self, data: MultiviewData, request: Request, criterion: MultiviewCriterion) -> MultiviewSolution:
         metrics = view_preconditioners(data, request.preconditioner, request.rng)
-        problem = MultiviewProblem(data, request.n_components, criterion=criterion, preconditioners=metrics.metrics)
+        wide, preconditioners, rounding = wide_vectors(data, metrics.metrics)
+        # The gradient is twice a sum of products with all other views.
+        error = 2 * rounding * (request.n_components * (len(data.views) - 1)) ** 0.5
+        problem = MultiviewProblem(
+            wide, request.n_components, criterion=criterion, preconditioners=preconditioners, gradient_error=error
+        )
         start = _sketched_directions(metrics, data, request.n_components, frames=True)
-        directions, covariances, status, n_iter = _minimized(problem, start, self.method, request)
-        return MultiviewSolution(directions, covariances, metrics.condition, metrics.sketch_size, status, n_iter)
+        directions, covariances, status, n_iter = _minimized(
+            problem, None if start is None else cast_parts(start, wide.like.dtype), self.method, request
+        )
+        cast = data.views[0].cast
+        directions = [cast(part) for part in directions]
+        return MultiviewSolution(directions, cast(covariances), metrics.condition, metrics.sketch_size, status, n_iter)
 
 
 MULTIVIEW_SOLVERS: dict[str, MultiviewSolver] = {
@@ -251,7 +261,7 @@ def _minimized(
     problem: MultiviewProblem, start: list[Array] | None, method: Any, request: Request
 ) -> tuple[list[Array], Array, Status, int]:
     """Directions and covariances of the best of the runs that the criterion asks for, its status and iterations."""
-    stopping = stopping_of(request, problem.data)
+    stopping = stopping_of(request, problem)
     starts = problem.criterion.starts if isinstance(problem.criterion, SumCor) else 1
     runs = []
     for i in range(starts):

@@ -19,7 +19,6 @@ from manifolds.linalg import (
     Array,
     Seed,
     convert,
-    machine_epsilon,
     namespace,
     standard_normal,
     symmetric_part,
@@ -27,11 +26,8 @@ from manifolds.linalg import (
 )
 from problems.canonical_pairs import CanonicalPairs
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews
-from problems.gradient_rounding import gradient_rounding
+from problems.wide_vectors import WideData, products_epsilon
 from rankopt.solvers.stopping import Status
-
-_NEAR = 20
-"""Times rounding below which residuals that the last iterations have not halved are taken for rounding, too."""
 
 
 class _Side(NamedTuple):
@@ -73,7 +69,7 @@ class TwoSidedRun(NamedTuple):
 
 
 def two_sided_lobpcg(
-    data: PairedViews | CovarianceMatrices,
+    data: PairedViews | CovarianceMatrices | WideData,
     n_components: int,
     preconditioners: tuple[Any, Any],
     *,
@@ -82,19 +78,19 @@ def two_sided_lobpcg(
     oversampling: int = 4,
     refresh: int = 25,
     start: tuple[Array, Array] | None = None,
+    rounding: float = 0.0,
     rng: Seed = None,
 ) -> TwoSidedRun:
     """Leading canonical pairs of two views by products with their covariances.
 
     Parameters
     ----------
-    data : PairedViews or CovarianceMatrices
+    data : PairedViews, CovarianceMatrices or WideData
     n_components : int
     preconditioners : pair of object with ``solve``
         M of each view.
     tol : float
-        Bound for the norm of the residuals of the wanted pairs in M^{-1}. A run also ends, with
-        ``Status.APPROXIMATION_FLOOR``, where rounding of the products is all that may be left of it.
+        Bound for the norm of the residuals of the wanted pairs in M^{-1}.
     max_iter : int
     oversampling : int
         Columns beyond the wanted ones, which need not converge: convergence depends on the gap behind them.
@@ -102,6 +98,9 @@ def two_sided_lobpcg(
         Iterations after which the carried products are replaced by true ones, at the price of a pass.
     start : pair of array, optional
         Directions to start from; random ones when left out.
+    rounding : float
+        Norm that rounding of the products may leave of these residuals; a run ends there, too, with
+        ``Status.APPROXIMATION_FLOOR``.
     rng : None, int, numpy.random.Generator or torch.Generator
 
     Returns
@@ -124,29 +123,25 @@ def two_sided_lobpcg(
     >>> np.round(run.pairs.correlations, 9)
     array([0.9, 0.5])
     """
-    width = min(*data.n_features, n_components + oversampling)
+    width, epsilon = min(*data.n_features, n_components + oversampling), products_epsilon(data)
     if start is None:
         start = (
             standard_normal(rng, (data.n_features[0], width), data.like),
             standard_normal(rng, (data.n_features[1], width), data.like),
         )
-    best, _ = _ritz(_multiplied(data, *start), width)
+    best, _ = _ritz(_multiplied(data, *start), width, epsilon)
     width, age = best.values.shape[0], 0  # fewer columns where the data are of lower rank
     previous: tuple[_Side, _Side] | None = None
-    known = math.inf
     for iteration in range(max_iter + 1):
         last = iteration == max_iter
-        size, fresh = _search(best, previous, preconditioners, n_components)
-        rounding = _rounding(best, size, preconditioners, n_components)
+        size, fresh = _search(best, previous, preconditioners, n_components, epsilon)
         status = _status(size, rounding, tol, last=last)
         if age and (status is not None or age >= refresh):
             # Only what holds for true products counts.
-            best, _ = _ritz(_multiplied(data, best.x.v, best.y.v), width)
+            best, _ = _ritz(_multiplied(data, best.x.v, best.y.v), width, epsilon)
             age, previous = 0, None
-            size, fresh = _search(best, previous, preconditioners, n_components)
-            rounding = _rounding(best, size, preconditioners, n_components)
-            stalled = known < 2 * size <= _NEAR * rounding
-            status, known = _status(size, math.inf if stalled else rounding, tol, last=last), size
+            size, fresh = _search(best, previous, preconditioners, n_components, epsilon)
+            status = _status(size, rounding, tol, last=last)
         if status is None and not any(w.shape[1] for w in fresh):
             status = Status.STEP_TOO_SMALL
         if status is not None:
@@ -154,12 +149,12 @@ def two_sided_lobpcg(
         new = _multiplied(data, *fresh)
         bases = zip(best.bases(previous), new, strict=True)
         x, y = (base.beside(_corrected(base, w)) for base, w in bases)
-        best, previous = _ritz((x, y), width)
+        best, previous = _ritz((x, y), width, epsilon)
         age += 1
     raise AssertionError("the loop ends by a status")
 
 
-def _multiplied(data: PairedViews | CovarianceMatrices, a: Array, b: Array) -> tuple[_Side, _Side]:
+def _multiplied(data: PairedViews | CovarianceMatrices | WideData, a: Array, b: Array) -> tuple[_Side, _Side]:
     """Both sides with true products, by one pass; the narrower of the two is filled with zeros for it."""
     xp, width = namespace(a), max(a.shape[1], b.shape[1])
 
@@ -172,14 +167,13 @@ def _multiplied(data: PairedViews | CovarianceMatrices, a: Array, b: Array) -> t
     return _Side(a, products.xx[:, :p], products.yx[:, :p]), _Side(b, products.yy[:, :q], products.xy[:, :q])
 
 
-def _ritz(sides: tuple[_Side, _Side], width: int) -> tuple[_Pairs, tuple[_Side, _Side]]:
+def _ritz(sides: tuple[_Side, _Side], width: int, epsilon: float) -> tuple[_Pairs, tuple[_Side, _Side]]:
     """Best pairs in the spans of both sides, and the directions that led there from the first ``width`` columns.
 
     The small matrices are decomposed in double precision, on the processor wherever the data are: a device takes longer
     for each of them than for a pass, and their ranks are needed there anyway.
     """
     x, y = sides
-    epsilon = machine_epsilon(x.v)
     gram_x, gram_y, cross = _numbers(x.v.mT @ x.gram, y.v.mT @ y.gram, x.v.mT @ y.cross)
     coefficients = [_orthonormal(gram, width, epsilon) for gram in (gram_x, gram_y)]
     left, values, right = np.linalg.svd(coefficients[0].T @ cross @ coefficients[1], full_matrices=False)
@@ -230,7 +224,11 @@ def _clear(gram: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 def _search(
-    best: _Pairs, previous: tuple[_Side, _Side] | None, preconditioners: tuple[Any, Any], n_components: int
+    best: _Pairs,
+    previous: tuple[_Side, _Side] | None,
+    preconditioners: tuple[Any, Any],
+    n_components: int,
+    epsilon: float,
 ) -> tuple[float, list[Array]]:
     """Norm of the residuals of the wanted pairs in M^{-1}, and the directions they give outside of the bases."""
     x, y, p = best.x, best.y, n_components
@@ -241,17 +239,12 @@ def _search(
     xp = namespace(x.v)
     numbers = _numbers(*(xp.sum(part, axis=0) for part in squares), *(size for _, size in outside))
     # What rounding leaves of a direction inside the basis is none, nor is one where the basis fills the space.
-    clear = [size > 100 * machine_epsilon(x.v) for size in numbers[2:]]
+    clear = [size > 100 * epsilon for size in numbers[2:]]
     fresh = [
         w / size if np.all(kept) else w[:, np.flatnonzero(kept)] / size[np.flatnonzero(kept)]
         for (w, size), kept in zip(outside, clear, strict=True)
     ]
     return max(float(sum(map(np.sum, numbers[:2]))), 0.0) ** 0.5, fresh
-
-
-def _rounding(best: _Pairs, size: float, preconditioners: tuple[Any, Any], p: int) -> float:
-    """What rounding may leave of residuals of this size."""
-    return gradient_rounding(size, [best.y.cross[:, :p], best.x.cross[:, :p]], preconditioners)
 
 
 def _status(size: float, rounding: float, tol: float, *, last: bool) -> Status | None:

@@ -16,6 +16,7 @@ from manifolds.linalg import (
     standard_normal,
     symmetric_part,
     triangular_condition,
+    upper_factor,
 )
 from manifolds.sketching import SparseSignSketch
 from problems.labelled_data import LabelledData
@@ -196,7 +197,7 @@ def cholesky_qr(data: LabelledData, ridge: float, seed: int) -> tuple[Basis, int
     if ridge:
         sketched = xp.concat([sketched, ridge**0.5 * identity(d, sketched)])
     scaled = xp.astype(inverse, sketched.dtype)
-    factor = xp.linalg.qr(sketched * scaled)[1]
+    factor = upper_factor(sketched * scaled)
     epsilon = machine_epsilon(factor)
     condition = triangular_condition(factor) if factor.shape[0] == d else float("inf")
     if condition < (1e-2 / (d * epsilon)) ** 2:

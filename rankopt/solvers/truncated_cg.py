@@ -223,9 +223,11 @@ def preconditioned_gradient(state: State, context: Context) -> tuple[Point, floa
 
 
 def forcing_fraction(state: State, first_gradient_norm: float, kappa: float, theta: float) -> float:
-    """Fraction to which the model's gradient is reduced, but not below the rounding of the gradient itself."""
+    """Fraction to which the model's gradient is reduced, but not below the error of the gradient itself."""
     fraction = state.gradient_norm / first_gradient_norm
-    return max(min(kappa, fraction**theta), min(machine_epsilon(state.point) / fraction, kappa))
+    error = state.measures.get("gradient_error", 0.0) / state.gradient_norm
+    floor = max(machine_epsilon(state.point) / fraction, error)
+    return max(min(kappa, fraction**theta), min(floor, kappa))
 
 
 def require_forcing(kappa: float, theta: float) -> None:

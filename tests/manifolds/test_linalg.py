@@ -77,6 +77,16 @@ def test_half_upper(kind, batch):
 
 
 @BATCHES
+def test_upper_factor(kind, batch):
+    y, values = rounded(kind, stack(lambda seed: normal(9, 4, seed=seed), batch))
+    factor = linalg.upper_factor(y)
+    assert kind_of(factor) == kind
+    r = to_float64(factor)
+    np.testing.assert_array_equal(r, np.triu(r))
+    assert_close(r.mT @ r, values.mT @ values, 100 * kind.eps)
+
+
+@BATCHES
 def test_positive_qr(kind, batch):
     y, values = rounded(kind, stack(lambda seed: normal(6, 3, seed=seed), batch))
     q, r = map(to_float64, linalg.positive_qr(y))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from problems.cca_choice import MAX_DENSE_BYTES, Sizes, choose_solver, estimated_costs
+from problems.cca_choice import MAX_DENSE_BYTES, Sizes, choose_multiview_solver, choose_solver, estimated_costs
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,27 @@ def test_a_gpu_moves_the_break_even_to_wider_views():
     )
     assert gpu.count("direct") > processor.count("direct")
     assert processor == sorted(processor, key=["direct", "lobpcg"].index), "once iterative, always iterative"
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "seconds"),
+    [
+        (60_000, 392, 0.0148),
+        (200_000, 400, 0.0227),
+        (100_000, 1000, 0.0351),
+        (100_000, 2000, 0.0905),
+        (60_000, 4000, 0.259),
+        (60_000, 8000, 1.126),
+    ],
+)
+def test_the_estimates_for_a_gpu_are_near_measured_seconds(n, d, seconds):
+    """Of the direct solver on an H200; it was the faster one for all of these."""
+    sizes = Sizes(n, d, d, 5, gpu=True, ridge=True)
+    assert estimated_costs(sizes)["direct"] == pytest.approx(1e9 * seconds, rel=0.2)
+    assert choose_solver(sizes) == "direct"
+
+
+def test_many_wide_views_on_a_gpu():
+    assert choose_multiview_solver(60_000, [2000] * 3, 5, [1.0] * 3, gpu=True) == "direct"
+    assert choose_multiview_solver(60_000, [2000] * 3, 5, [1.0] * 3) == "lobpcg"
+    assert choose_solver(Sizes(10**6, 11_000, 11_000, 5, gpu=True)) == "lobpcg"
