@@ -66,7 +66,7 @@ def test_means_of_noisy_points(name, optimizer):
 
     start = manifold.retraction(truth, 0.8 * manifold.random_tangent_vector(truth, 2))
     found = descend(manifold, torch.from_numpy(start), data, loss, OPTIMIZERS[optimizer])
-    assert np.linalg.norm(found - nearest(data.mean(axis=0))) < 0.06  # the means of single batches are off by 0.17 to 0.33
+    assert np.linalg.norm(found - nearest(data.mean(axis=0))) < 0.06  # means of batches are off by 0.17 to 0.33
 
 
 @pytest.mark.parametrize("build", [Stiefel, Grassmann])
