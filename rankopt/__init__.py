@@ -28,6 +28,7 @@ from rankopt.solvers.gradient_descent import BarzilaiBorwein, GradientDescent, G
 from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.line_search import Armijo, LineSearch, Wolfe
 from rankopt.solvers.method import Context, Method, Step
+from rankopt.solvers.newton_cg import NewtonCG
 from rankopt.solvers.stopping import (
     AllOf,
     AnyOf,
@@ -132,6 +133,7 @@ __all__ = [
     "Method",
     "MomentTransport",
     "Moments",
+    "NewtonCG",
     "ObjectiveProblem",
     "ParameterGroups",
     "PolakRibiere",

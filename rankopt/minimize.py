@@ -20,6 +20,7 @@ from rankopt.solvers.conjugate_gradient import ConjugateGradient
 from rankopt.solvers.gradient_descent import GradientDescent
 from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.method import Context, Method
+from rankopt.solvers.newton_cg import NewtonCG
 from rankopt.solvers.stopping import Progress, Status, StoppingCriterion, as_criterion
 from rankopt.solvers.trust_region import TrustRegion
 from rankopt.state import ObjectiveProblem, Problem, State
@@ -28,6 +29,7 @@ _METHODS: dict[str, type[Method[Any]]] = {
     "conjugate-gradient": ConjugateGradient,
     "gradient-descent": GradientDescent,
     "lbfgs": LBFGS,
+    "newton-cg": NewtonCG,
     "trust-region": TrustRegion,
 }
 
@@ -59,15 +61,15 @@ def minimize(
     manifold : Manifold
     x0 : point, optional
         Start point. One that is off the manifold by at most one percent is projected; a random one when left out.
-    method : {"trust-region", "lbfgs", "conjugate-gradient", "gradient-descent"} or Method, optional
+    method : {"trust-region", "newton-cg", "lbfgs", "conjugate-gradient", "gradient-descent"} or Method, optional
         A name, or a configured value such as ``ConjugateGradient(beta=HagerZhang())``. By default a trust region where
         Hessian products are to be had (``hessian`` is given, autograd differentiates the cost, or the objective has
         ``hessian_product``), else conjugate gradients, as on problems whose line search is nearly free.
     gradient : callable or True, optional
         ``x -> Euclidean gradient``.
     hessian : callable, optional
-        ``(x, v) -> Euclidean Hessian product``, which trust regions use; without it they take differences of
-        gradients, or what autograd gives.
+        ``(x, v) -> Euclidean Hessian product``, which methods of second order use; without it they take differences
+        of gradients, or what autograd gives.
     preconditioner : callable, optional
         ``(x, v) -> tangent vector``: an approximate inverse of the Hessian, positive definite in the metric.
     stopping : StoppingCriterion, optional

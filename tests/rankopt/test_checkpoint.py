@@ -95,7 +95,7 @@ def assert_same_run(result, whole):
     assert list(result.history) == list(whole.history)
     for a, b in zip(parts(result.x), parts(whole.x), strict=True):
         assert kind_of(a) == kind_of(b)
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(*(part.cpu() if hasattr(part, "cpu") else part for part in (a, b)))
     for name in set(whole) - {"x", "history"}:
         assert result[name] == whole[name], name
     for name in set(whole.history) - {"time"}:
