@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from manifolds.array_manifold import ArrayManifold
 from manifolds.generalized_stiefel import GeneralizedStiefel
 from manifolds.grassmann import Grassmann
 from manifolds.lazy import lazy_property
@@ -21,7 +22,7 @@ from manifolds.linalg import (
     require_same_kind,
     to_numpy,
 )
-from manifolds.manifold import ArrayManifold, Manifold
+from manifolds.manifold import Manifold
 from manifolds.objective import as_objective
 from manifolds.operators import operator_kind, operator_product, require_square_operator
 from manifolds.orthonormal_frames import OrthonormalFrames

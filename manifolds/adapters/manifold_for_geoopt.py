@@ -9,8 +9,9 @@ import geoopt
 import torch
 
 from manifolds.adapters.lent_seeds import torch_generator
+from manifolds.array_manifold import ArrayManifold
 from manifolds.linalg import Array, is_torch_array
-from manifolds.manifold import ArrayManifold, Manifold
+from manifolds.manifold import Manifold
 from manifolds.power import Power
 from manifolds.product import Product
 from manifolds.sampled.long_steps import long_retraction

@@ -7,8 +7,9 @@ from typing import Any
 from pymanopt import manifolds as library
 from pymanopt.manifolds.manifold import Manifold as LibraryManifold
 
+from manifolds.array_manifold import ArrayManifold
 from manifolds.linalg import Array, Seed, as_generator, is_numpy_array
-from manifolds.manifold import ArrayManifold, Manifold
+from manifolds.manifold import Manifold
 from manifolds.product import Product
 from manifolds.sampled.long_steps import long_retraction
 from manifolds.sampled.manifold import SampledManifold
