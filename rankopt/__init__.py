@@ -12,7 +12,8 @@ from rankopt import plots
 from rankopt.checkpoint import Checkpoint
 from rankopt.minimize import minimize
 from rankopt.minimize_batch import minimize_batch
-from rankopt.quadratic import QuadraticObjective, QuadraticProblem
+from rankopt.quadratic import QuadraticObjective
+from rankopt.quadratic_problem import QuadraticProblem
 from rankopt.sampled import SampledProblem
 from rankopt.scipy_function import ScipyFunction, from_scipy
 from rankopt.solvers.conjugate_gradient import (
