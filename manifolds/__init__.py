@@ -2,6 +2,7 @@
 
 from manifolds.adapters.geoopt_adapters import from_geoopt, to_geoopt
 from manifolds.adapters.pymanopt_adapters import from_pymanopt, to_pymanopt
+from manifolds.array_manifold import ArrayManifold
 from manifolds.checks import check_gradient, check_hessian, check_manifold, check_retraction
 from manifolds.euclidean import Euclidean
 from manifolds.extreme_eigenvalues import ExtremeEigenvalues, extreme_eigenvalues
@@ -12,7 +13,7 @@ from manifolds.gram import GramOperator
 from manifolds.grassmann import Grassmann
 from manifolds.low_rank import LowRankMatrix
 from manifolds.low_rank_retractions import ProjectorSplitting, TruncatedSVD
-from manifolds.manifold import ArrayManifold, LocalGeometry, Manifold, RetractionCurve
+from manifolds.manifold import LocalGeometry, Manifold, RetractionCurve
 from manifolds.nystrom import NystromApproximation, NystromPreconditioner, randomized_nystrom
 from manifolds.oblique import Oblique
 from manifolds.power import Power

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from manifolds.array_manifold import ArrayManifold
 from manifolds.linalg import Array, Seed, expand, inner_product, namespace, norm, standard_normal
-from manifolds.manifold import ArrayManifold, LocalGeometry, Point, RetractionCurve
+from manifolds.manifold import LocalGeometry, Point, RetractionCurve
 
 
 class Euclidean(ArrayManifold):

@@ -6,8 +6,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from manifolds.array_manifold import ArrayManifold
 from manifolds.linalg import Array, Seed, expand, identity, norm, require_finite, standard_normal, symmetric_part
-from manifolds.manifold import ArrayManifold, LocalGeometry, RetractionCurve
+from manifolds.manifold import LocalGeometry, RetractionCurve
 from manifolds.retractions import CholeskyQR, Orthonormalization, Polar, Retraction, require_retraction
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from manifolds.array_manifold import ArrayManifold
 from manifolds.linalg import Array, Seed, expand, namespace
-from manifolds.manifold import ArrayManifold, LocalGeometry, RetractionCurve
+from manifolds.manifold import LocalGeometry, RetractionCurve
 
 
 class Power(ArrayManifold):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from manifolds.array_manifold import ArrayManifold
 from manifolds.euclidean import EuclideanGeometry
 from manifolds.fixed_rank_points import lost_rank
 from manifolds.lazy import lazy_property
@@ -19,7 +20,6 @@ from manifolds.linalg import (
     require_finite,
     standard_normal,
 )
-from manifolds.manifold import ArrayManifold
 
 
 class PSDFixedRank(ArrayManifold):

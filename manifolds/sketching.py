@@ -15,7 +15,6 @@ import numpy as np
 
 from manifolds.linalg import (
     Array,
-    add_signed_rows,
     convert,
     is_array,
     is_scipy_sparse,
@@ -24,6 +23,7 @@ from manifolds.linalg import (
     require_real_floating,
     require_same_kind,
 )
+from manifolds.scatter import add_signed_rows
 
 _WORDS_PER_STEP = 4
 """Random words that one step of the Philox counter gives."""

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from manifolds.array_manifold import ArrayManifold
 from manifolds.linalg import (
     Array,
     Seed,
@@ -17,7 +18,7 @@ from manifolds.linalg import (
     norm,
     standard_normal,
 )
-from manifolds.manifold import ArrayManifold, LocalGeometry, RetractionCurve
+from manifolds.manifold import LocalGeometry, RetractionCurve
 from manifolds.retractions import Cayley, Orthonormalization, Retraction, require_retraction
 
 

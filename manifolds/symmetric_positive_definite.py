@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from manifolds.array_manifold import ArrayManifold
 from manifolds.lazy import lazy_property
 from manifolds.linalg import (
     Array,
@@ -20,7 +21,7 @@ from manifolds.linalg import (
     standard_normal,
     symmetric_part,
 )
-from manifolds.manifold import ArrayManifold, LocalGeometry, RetractionCurve
+from manifolds.manifold import LocalGeometry, RetractionCurve
 from manifolds.matrix_functions import symmetric_function
 from manifolds.retractions import Cayley, Orthonormalization, Retraction, require_retraction
 

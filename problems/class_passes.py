@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from manifolds.linalg import Array, add_signed_rows, convert, is_torch_array, namespace, to_numpy
+from manifolds.linalg import Array, convert, is_torch_array, namespace, to_numpy
+from manifolds.scatter import add_signed_rows
 from manifolds.sketching import require_integer
 from problems.class_pilots import chosen_rows, means_of_classes, streamed_pilots
 from problems.class_rows import ClassRows

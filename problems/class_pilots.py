@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from manifolds.linalg import Array, add_signed_rows, namespace
+from manifolds.linalg import Array, namespace
+from manifolds.scatter import add_signed_rows
 from problems.row_blocks import zeros
 from problems.row_passes import StreamedRows
 

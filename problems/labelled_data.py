@@ -15,7 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from manifolds.linalg import Array, add_signed_rows, convert, machine_epsilon, namespace
+from manifolds.linalg import Array, convert, machine_epsilon, namespace
+from manifolds.scatter import add_signed_rows
 from manifolds.sketching import Sketch
 from problems.class_passes import ClassPasses
 from problems.class_rows import ClassRows

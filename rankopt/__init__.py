@@ -15,7 +15,8 @@ from rankopt.constraints import Constraint, Equality, Inequality
 from rankopt.minimize import minimize
 from rankopt.minimize_batch import minimize_batch
 from rankopt.minimize_constrained import minimize_constrained
-from rankopt.quadratic import QuadraticObjective, QuadraticProblem
+from rankopt.quadratic import QuadraticObjective
+from rankopt.quadratic_problem import QuadraticProblem
 from rankopt.sampled import SampledProblem
 from rankopt.scipy_function import ScipyFunction, from_scipy
 from rankopt.solvers.conjugate_gradient import (

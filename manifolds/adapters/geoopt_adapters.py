@@ -77,8 +77,9 @@ def to_geoopt(manifold: Manifold) -> Any:
     Returns
     -------
     geoopt.Manifold
-        With all of its methods. ``expmap`` is the retraction of second order where no exponential map is known in
-        closed form; ``logmap`` and ``dist`` then raise NotImplementedError.
+        With all of its methods. On a manifold known by samples, steps that are too long for its fits become walks of
+        shorter ones, which end where the samples do. ``expmap`` is the retraction of second order where no exponential
+        map is known in closed form; ``logmap`` and ``dist`` then raise NotImplementedError.
 
     Raises
     ------

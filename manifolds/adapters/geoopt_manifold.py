@@ -13,9 +13,10 @@ from geoopt.manifolds import siegel
 from manifolds.adapters.lent_seeds import torch_seed
 from manifolds.adapters.library_curve import LibraryCurve, acceleration
 from manifolds.adapters.manifold_for_geoopt import ManifoldForGeoopt
+from manifolds.array_manifold import ArrayManifold
 from manifolds.euclidean import StraightLine
 from manifolds.linalg import Array, Seed
-from manifolds.manifold import ArrayManifold, LocalGeometry, Manifold, RetractionCurve
+from manifolds.manifold import LocalGeometry, Manifold, RetractionCurve
 from manifolds.product import Product
 from manifolds.retractions import Cayley
 from manifolds.stiefel import Stiefel

@@ -9,10 +9,13 @@ import geoopt
 import torch
 
 from manifolds.adapters.lent_seeds import torch_generator
+from manifolds.array_manifold import ArrayManifold
 from manifolds.linalg import Array, is_torch_array
-from manifolds.manifold import ArrayManifold, Manifold
+from manifolds.manifold import Manifold
 from manifolds.power import Power
 from manifolds.product import Product
+from manifolds.sampled.long_steps import long_retraction
+from manifolds.sampled.manifold import SampledManifold
 
 
 def presented(manifold: Manifold) -> Any:
@@ -53,10 +56,14 @@ class ManifoldForGeoopt(geoopt.Manifold):
         self.manifold, self.ndim, self.name = manifold, manifold.ndim, repr(manifold)
 
     def retr(self, x: Array, u: Array) -> Array:
+        if isinstance(self.manifold, SampledManifold):
+            return long_retraction(self.manifold, x, u)
         return self.manifold.retraction(x, u)
 
     def expmap(self, x: Array, u: Array) -> Array:
         """Exponential map, or the retraction of second order where it is not known in closed form."""
+        if isinstance(self.manifold, SampledManifold):
+            return self.retr(x, u)
         try:
             return self.manifold.exp(x, u)
         except NotImplementedError:
@@ -85,6 +92,9 @@ class ManifoldForGeoopt(geoopt.Manifold):
 
     def retr_transp(self, x: Array, u: Array, v: Array) -> tuple[Array, Array]:
         """Retraction and transport to its end, with one local geometry at x."""
+        if isinstance(self.manifold, SampledManifold):
+            end = self.retr(x, u)
+            return end, self.transp(x, end, v)
         here = self.manifold.at(x)
         there = self.manifold.at(here.retraction(u))
         return there.point, there.transport_from(here, v)

@@ -7,9 +7,12 @@ from typing import Any
 from pymanopt import manifolds as library
 from pymanopt.manifolds.manifold import Manifold as LibraryManifold
 
+from manifolds.array_manifold import ArrayManifold
 from manifolds.linalg import Array, Seed, as_generator, is_numpy_array
-from manifolds.manifold import ArrayManifold, Manifold
+from manifolds.manifold import Manifold
 from manifolds.product import Product
+from manifolds.sampled.long_steps import long_retraction
+from manifolds.sampled.manifold import SampledManifold
 
 
 def presented(manifold: Manifold, rng: Seed) -> Any:
@@ -77,6 +80,8 @@ class ManifoldForPymanopt(LibraryManifold):
         )
 
     def retraction(self, point: Array, tangent_vector: Array) -> Array:
+        if isinstance(self.manifold, SampledManifold):
+            return long_retraction(self.manifold, point, tangent_vector)
         return self.manifold.retraction(point, tangent_vector)
 
     def transport(self, point_a: Array, point_b: Array, tangent_vector_a: Array) -> Array:
@@ -105,7 +110,7 @@ class ManifoldForPymanopt(LibraryManifold):
         try:
             return self.manifold.exp(point_a, half)
         except NotImplementedError:
-            return self.manifold.retraction(point_a, half)
+            return self.retraction(point_a, half)
 
     def random_point(self) -> Array:
         return self.manifold.random_point(self.generator)

@@ -71,7 +71,8 @@ def to_pymanopt(manifold: Manifold, rng: Seed = None) -> Any:
     pymanopt.manifolds.manifold.Manifold
         With all of its methods. Where no logarithm is known in closed form, or a point is too far away for it, ``log``
         is the projection of the chord b - a and ``dist`` the chord's length. Without an exponential map ``exp`` raises
-        NotImplementedError, and pymanopt takes the retraction instead.
+        NotImplementedError, and pymanopt takes the retraction instead. On a manifold known by samples, steps that are
+        too long for its fits become walks of shorter ones, which end where the samples do.
 
     Raises
     ------

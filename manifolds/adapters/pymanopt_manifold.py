@@ -14,9 +14,10 @@ from manifolds.adapters.lent_seeds import pymanopt_point
 from manifolds.adapters.library_curve import LibraryCurve, acceleration
 from manifolds.adapters.manifold_for_pymanopt import ManifoldForPymanopt
 from manifolds.adapters.pymanopt_fixed_rank import PymanoptFixedRank
+from manifolds.array_manifold import ArrayManifold
 from manifolds.euclidean import StraightLine
 from manifolds.linalg import Array, Seed, cholesky, norm
-from manifolds.manifold import ArrayManifold, LocalGeometry, Manifold, RetractionCurve
+from manifolds.manifold import LocalGeometry, Manifold, RetractionCurve
 from manifolds.product import Product
 
 _LINEAR_CONSTRAINTS = (

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from manifolds.array_manifold import ArrayManifold
 from manifolds.gram import require_nonnegative
 from manifolds.linalg import (
     Array,
@@ -24,7 +25,7 @@ from manifolds.linalg import (
     require_same_kind,
     to_numpy,
 )
-from manifolds.manifold import ArrayManifold, LocalGeometry, RetractionCurve
+from manifolds.manifold import LocalGeometry, RetractionCurve
 from manifolds.sampled.dimension import doubt_of_dimension, estimate_dimension
 from manifolds.sampled.local_fit import LocalFit, SampledWarning, fit, refit
 from manifolds.sampled.monomials import monomial_factors

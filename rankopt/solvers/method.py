@@ -23,7 +23,11 @@ class Step(Generic[Memory]):
 
 
 class Method(ABC, Generic[Memory]):
-    """An iterative method without state of its own: everything it remembers goes through ``step``."""
+    """An iterative method without state of its own: everything it remembers goes through ``step``.
+
+    A checkpoint can hold a memory that is made of numbers, arrays, points, tangent vectors, and tuples of these: plain
+    ones, or named ones that are defined at the top level of the method's module.
+    """
 
     @abstractmethod
     def start(self, state: State, context: Context) -> Memory:

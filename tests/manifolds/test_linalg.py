@@ -6,6 +6,7 @@ import scipy.linalg
 import torch
 
 from manifolds import linalg, matrix_functions
+from manifolds.scatter import add_signed_rows
 from tests.arrays import KINDS, Kind, assert_close, kind_of, spd, to_float64, with_condition
 
 BATCHES = pytest.mark.parametrize("batch", [(), (3,), (2, 3)], ids=str)
@@ -308,14 +309,14 @@ def test_add_signed_rows(kind):
     expected = np.ones((4, 3))
     for i, k in np.ndindex(targets.shape):
         expected[targets[i, k]] += weights[i, k] * values[i]
-    result = linalg.add_signed_rows(out, rows, targets, weights)
+    result = add_signed_rows(out, rows, targets, weights)
     assert result is out
     assert_close(out, expected, 10 * kind.eps)
 
 
 def test_add_signed_rows_of_a_fortran_ordered_block():
     rows = np.asfortranarray(normal(6, 3))
-    out = linalg.add_signed_rows(np.zeros((2, 3)), rows, np.array([[0, 1, 0, 1, 0, 1]]).T, np.ones((6, 1)))
+    out = add_signed_rows(np.zeros((2, 3)), rows, np.array([[0, 1, 0, 1, 0, 1]]).T, np.ones((6, 1)))
     np.testing.assert_allclose(out, np.stack([rows[::2].sum(axis=0), rows[1::2].sum(axis=0)]))
 
 

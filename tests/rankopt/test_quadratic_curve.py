@@ -8,7 +8,7 @@ import pytest
 from manifolds import QR, CholeskyQR, GeneralizedStiefel, Grassmann, Polar, Sphere, Stiefel, check_gradient
 from manifolds.objective import as_objective
 from rankopt import ObjectiveProblem, QuadraticObjective, QuadraticProblem
-from rankopt.quadratic import QuadraticState
+from rankopt.quadratic_problem import QuadraticState
 from tests.arrays import DOUBLE, assert_close, kind_of, spd, to_float64
 
 N, P = 9, 3
