@@ -293,6 +293,12 @@ class FixedRankGeometry(LocalGeometry):
             + without(self.point.V, transposed_product(euclidean_gradient, tangent_vector.Up @ self.inverse)),
         )
 
+    def gradient_pairing_from(
+        self, origin: LocalGeometry, gradient_covector: FixedRankTangent, tangent_vector: FixedRankTangent
+    ) -> Array:
+        """Without the transport: the orthogonal projection takes off only what the gradient does not see."""
+        return self.inner_product(gradient_covector, tangent_vector)
+
     def retraction_curve(self, tangent_vector: FixedRankTangent) -> RetractionCurve:
         return self.manifold.default_retraction.curve(self, tangent_vector)
 

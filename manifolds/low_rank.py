@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from manifolds.linalg import Array, expand, inner_product, is_array, is_scipy_sparse, is_torch_array, namespace
 
 Matrix: TypeAlias = Any
@@ -59,7 +61,15 @@ class FactoredMatrix:
         """
         left, right = self.factors()
         # Factor by factor: gathered whole rows would take k times the memory of the answer.
-        return sum(left[:, k][rows] * right[:, k][columns] for k in range(left.shape[-1]))
+        if type(left) is not np.ndarray:
+            return sum(left[:, k][rows] * right[:, k][columns] for k in range(left.shape[-1]))
+        # Gathering from what lies together in memory, and in place, takes about two thirds of the time.
+        total = np.zeros(np.shape(rows), left.dtype)
+        for a, b in zip(np.ascontiguousarray(left.T), np.ascontiguousarray(right.T), strict=True):
+            product = a.take(rows)
+            product *= b.take(columns)
+            total += product
+        return total
 
 
 class _Factors(NamedTuple):

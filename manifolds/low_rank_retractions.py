@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent, lost_rank
-from manifolds.linalg import Array, expand, identity, namespace, norm
+from manifolds.linalg import Array, expand, identity, inverse_cholesky, is_traced, namespace, norm
 from manifolds.manifold import LocalGeometry, RetractionCurve
-from manifolds.retractions import RankDeficientError, Retraction
+from manifolds.retractions import CholeskyQR, RankDeficientError, Retraction
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,14 @@ class TruncatedSVDCurve(RetractionCurve):
         U, S, V = point
         self._r = S.shape[-1]
         # Of both blocks together: where Up is short of rank, its own basis would not be orthogonal to U.
-        self._left, r_left = xp.linalg.qr(xp.concat([U, tangent_vector.Up], axis=-1))
-        self._right, r_right = xp.linalg.qr(xp.concat([V, tangent_vector.Vp], axis=-1))
+        self._left, r_left = _basis(xp.concat([U, tangent_vector.Up], axis=-1))
+        self._right, r_right = _basis(xp.concat([V, tangent_vector.Vp], axis=-1))
         u, up = r_left[..., :, : self._r], r_left[..., :, self._r :]
         v, vp = r_right[..., :, : self._r], r_right[..., :, self._r :]
         self._start, self._size = u @ S @ v.mT, norm(S)
         self._slope = u @ tangent_vector.M @ v.mT + up @ v.mT + u @ vp.mT
+        # Singular triplets and point of the latest t: a line search asks for the point and then for the velocity there.
+        self._latest: tuple[float | None, Any, Any] = (None, None, None)
 
     def _svd(self, t: Any) -> tuple[Array, Array, Array]:
         """Singular triplets of K(t), with singular vectors as columns."""
@@ -63,20 +65,27 @@ class TruncatedSVDCurve(RetractionCurve):
             raise RankDeficientError
         return a, s, bt.mT
 
-    def point(self, t: Any) -> FixedRankPoint:
-        return self._point(*self._svd(t))
+    def _at(self, t: Any) -> tuple[tuple[Array, Array, Array], FixedRankPoint]:
+        """Singular triplets of K(t), and the point."""
+        latest, triplets, point = self._latest
+        # Arrays of several t are not recognized again, since they may have been written to.
+        if latest is None or latest is not t:
+            triplets, r = self._svd(t), self._r
+            a, s, b = triplets
+            values = s[..., None, :r] * identity(r, s)
+            point = FixedRankPoint(self._left.times(a[..., :, :r]), values, self._right.times(b[..., :, :r]))
+            self._latest = t if isinstance(t, float) else None, triplets, point
+        return triplets, point
 
-    def _point(self, a: Array, s: Array, b: Array) -> FixedRankPoint:
-        r = self._r
-        values = s[..., None, :r] * identity(r, s)
-        return FixedRankPoint(self._left @ a[..., :, :r], values, self._right @ b[..., :, :r])
+    def point(self, t: Any) -> FixedRankPoint:
+        return self._at(t)[1]
 
     def velocity(self, t: Any) -> FixedRankTangent:
         """Derivative of the truncation: the projection of K_1, and a part by the curvature.
 
         With E = A^T K_1 B, the singular values s_a that were cut off add s_a (s_a E_aj + s_j E_ja) / (s_j^2 - s_a^2).
         """
-        (a, s, b), r = self._svd(t), self._r
+        ((a, s, b), point), r = self._at(t), self._r
         e = a.mT @ self._slope @ b
         kept, cut = s[..., None, :r], s[..., r:, None]
         gap = cut / ((kept - cut) * (kept + cut))
@@ -85,7 +94,37 @@ class TruncatedSVDCurve(RetractionCurve):
         m = e[..., :r, :r]
         up = self._slope @ b1 - a1 @ m + a2 @ (gap * (cut * below + kept * beside))
         vp = self._slope.mT @ a1 - b1 @ m.mT + b2 @ (gap * (cut * beside + kept * below))
-        return FixedRankTangent(self._point(a, s, b), m, self._left @ up, self._right @ vp)
+        return FixedRankTangent(point, m, self._left.times(up), self._right.times(vp))
+
+
+class _Basis(NamedTuple):
+    """An orthonormal basis C T, kept as tall columns C and a small matrix T, or as C alone."""
+
+    columns: Array
+    mixing: Array | None
+
+    def times(self, coefficients: Array) -> Array:
+        """Product of the basis with coefficients."""
+        return self.columns @ (coefficients if self.mixing is None else self.mixing @ coefficients)
+
+
+def _basis(y: Array) -> tuple[_Basis, Array]:
+    """Orthonormal basis Q of the span of the columns of Y, and R with Y = Q R.
+
+    By the Cholesky factor of the Gram matrix, of columns that are scaled to norm one, where that is well conditioned:
+    two thin products, and Q is never formed. Else by Householder reflections.
+    """
+    xp = namespace(y)
+    gram = y.mT @ y
+    sizes = xp.linalg.diagonal(gram) ** 0.5
+    if not is_traced(y) and bool(xp.all(sizes > 0)):
+        scaled = gram / (sizes[..., :, None] * sizes[..., None, :])
+        inverse, condition = inverse_cholesky(scaled)
+        if condition <= CholeskyQR().max_condition:
+            # R = T^T G, since G = R^T R and T = R^{-1}.
+            return _Basis(y, inverse / sizes[..., :, None]), (inverse.mT @ scaled) * sizes[..., None, :]
+    q, r = xp.linalg.qr(y)
+    return _Basis(q, None), r
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,9 @@ class ObjectiveState(State):
     def derivative(self, tangent_vector: Point) -> float:
         if self.problem.objective.riemannian:
             return float(self.geometry.inner_product(self.gradient, tangent_vector))
+        if self.problem.manifold.factored:
+            # By the factors: the product of a large sparse gradient with those of the vector would cost more.
+            return float(self.geometry.pairing(self.gradient_covector, tangent_vector))
         return float(self.geometry.derivative(self.evaluation.gradient, tangent_vector))
 
     def hessian_product(self, tangent_vector: Point) -> Point:

@@ -239,7 +239,7 @@ def instances() -> Iterator[tuple[str, Any]]:
         yield size, partial(rayleigh_quotient, size, n)
     for size, n, p in (("tiny", 10, 2), ("small", 100, 4), ("small", 500, 8), ("large", 2000, 12)):
         yield size, partial(dominant_subspace, size, n, p)
-    for size, n, p in (("tiny", 10, 3), ("small", 60, 4), ("small", 300, 6), ("large", 1500, 8)):
+    for size, n, p in (("tiny", 10, 3), ("small", 60, 4), ("small", 300, 6), ("large", 1000, 6)):
         yield size, partial(brockett, size, n, p)
     for size, n, p in (("tiny", 10, 2), ("small", 100, 4), ("small", 400, 6), ("large", 1500, 8)):
         yield size, partial(generalized_eigenproblem, size, n, p)

@@ -64,14 +64,14 @@ def draw(panels: Mapping[str, tuple[np.ndarray, Sequence[str]]], styles: Mapping
     figure, axes = plt.subplots(
         1, len(panels), figsize=(5.2 * len(panels) + 2.2, 4.6), layout="constrained", sharey=True, squeeze=False
     )
-    factors = np.geomspace(1, 20, 400)
+    factors = np.geomspace(1, 10, 400)
     for ax, (title, (times, names)) in zip(axes[0], panels.items(), strict=True):
         shares = profile(performance_ratios(times), factors)
         for name, share in zip(names, shares.T, strict=True):
             ax.step(factors, share, where="post", label=name, **styles[name])
         ax.set_xscale("log", base=2)
-        ax.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
-        ax.set(title=title, xlabel="time relative to the fastest solver", xlim=(1, 20), ylim=(0, 1.02))
+        ax.set_xticks([1, 2, 4, 8], ["1", "2", "4", "8"])
+        ax.set(title=title, xlabel="time relative to the fastest solver", xlim=(1, 10), ylim=(0, 1.02))
         ax.grid(alpha=0.3)
     axes[0, 0].set_ylabel("share of the instances")
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -42,7 +42,6 @@ def run_rows(measured: Sequence[Measured], accuracies: Sequence[float]) -> list[
     rows = []
     for one in measured:
         for name, runs in one.runs.items():
-            worst = [run.infeasibility for run in runs if run.infeasibility is not None]
             counts = {key: round(statistics.median(run.counts[key] for run in runs)) for key in runs[0].counts}
             seconds = {f"seconds to {a:g}": _finite(one.seconds(name, k)) for k, a in enumerate(accuracies)}
             rows.append(
@@ -51,7 +50,7 @@ def run_rows(measured: Sequence[Measured], accuracies: Sequence[float]) -> list[
                 | counts
                 | {
                     "peak MB": one.megabytes.get(name),
-                    "off the manifold": max(worst, default=None),
+                    "off the manifold": _worst(runs),
                     "excess": max(run.excess for run in runs),
                     "solved": sum(run.solved for run in runs) / len(runs),
                     "ended": runs[-1].ended,
@@ -60,15 +59,19 @@ def run_rows(measured: Sequence[Measured], accuracies: Sequence[float]) -> list[
     return rows
 
 
-def instance_rows(measured: Sequence[Measured], general: Sequence[str], default: str) -> list[dict]:
-    """A line for each instance: ours and the fastest peer among the solvers that see functions only."""
+def _ours_and_peer(one: Measured, general: Sequence[str]) -> tuple[str, str]:
+    """The fastest of ours and of the peers, among the solvers that see functions only."""
+    here = [name for name in general if name in one.runs]
+    ours, peers = ([name for name in here if is_ours(name) is side] for side in (True, False))
+    return min(ours, key=one.seconds), min(peers, key=one.seconds)
+
+
+def time_rows(measured: Sequence[Measured], general: Sequence[str], default: str) -> list[dict]:
+    """A line for each instance: times of ours and of the fastest peer, and of the fastest that is given the matrix."""
     rows = []
     for one in measured:
-        here = [name for name in general if name in one.runs]
-        ours, peers = ([name for name in here if is_ours(name) is side] for side in (True, False))
-        best, peer = (min(names, key=one.seconds) for names in (ours, peers))
-        special = [name for name in one.runs if name not in general]
-        direct = min(special, key=one.seconds, default=None)
+        best, peer = _ours_and_peer(one, general)
+        given = min((name for name in one.runs if name not in general), key=one.seconds, default=None)
         rows.append(
             {
                 "instance": one.instance,
@@ -79,15 +82,33 @@ def instance_rows(measured: Sequence[Measured], general: Sequence[str], default:
                 "peer, ms": _milliseconds(one, peer),
                 "default / peer": _ratio(one.seconds(default), one.seconds(peer)),
                 "fastest / peer": _ratio(one.seconds(best), one.seconds(peer)),
-                "calls, default": _calls(one, default),
-                "calls, peer": _calls(one, peer),
-                "MB, default": one.megabytes.get(default),
-                "MB, peer": one.megabytes.get(peer),
-                "with the matrix": direct,
-                "matrix, ms": None if direct is None else _milliseconds(one, direct),
+                "given the matrix": given,
+                "its ms": None if given is None else _milliseconds(one, given),
             }
         )
     return rows
+
+
+def work_rows(measured: Sequence[Measured], general: Sequence[str], default: str) -> list[dict]:
+    """A line for each instance: calls of cost, gradient and Hessian product, memory and errors."""
+    rows = []
+    for one in measured:
+        row: dict = {"instance": one.instance}
+        for who, name in (("default", default), ("peer", _ours_and_peer(one, general)[1])):
+            runs = one.runs[name]
+            calls = (statistics.median(run.counts[key] for run in runs) for key in ("costs", "gradients", "hessians"))
+            row |= {
+                f"calls, {who}": " + ".join(str(round(call)) for call in calls),
+                f"MB, {who}": one.megabytes.get(name),
+                f"off the manifold, {who}": _worst(runs),
+                f"excess, {who}": max(run.excess for run in runs),
+            }
+        rows.append(row)
+    return rows
+
+
+def _worst(runs: Sequence[Run]) -> float | None:
+    return max((run.infeasibility for run in runs if run.infeasibility is not None), default=None)
 
 
 def solver_rows(measured: Sequence[Measured], names: Sequence[str]) -> list[dict]:
@@ -152,13 +173,3 @@ def _ratio(a: float, b: float) -> float | None:
 
 def _milliseconds(one: Measured, solver: str) -> float | None:
     return _finite(1e3 * one.seconds(solver))
-
-
-def _calls(one: Measured, solver: str) -> str | None:
-    """Costs, gradients and Hessian products."""
-    runs = one.runs.get(solver)
-    if not runs:
-        return None
-    return " + ".join(
-        str(round(statistics.median(run.counts[key] for run in runs))) for key in ("costs", "gradients", "hessians")
-    )

@@ -1,7 +1,8 @@
 """Rotations: orthogonal Procrustes problems, and the synchronisation of rotations on pose graphs.
 
 The graphs are those of SE-Sync in the format g2o; only their rotations are used, weighted by their information as
-there. The reference is proven optimal by the certificate of the semidefinite relaxation (D. M. Rosen, L. Carlone, A. S.
+there. pymanopt takes steps by its polar retraction, which here is about twice as fast as its default. The reference is
+proven optimal by the certificate of the semidefinite relaxation (D. M. Rosen, L. Carlone, A. S.
 Bandeira, J. J. Leonard, SE-Sync, Int. J. Robotics Research 38 (2019), Theorem 7, with rotations alone).
 """
 
@@ -54,7 +55,7 @@ def procrustes(size: str, n: int) -> Instance:
         start=lambda seed: Rotations(n).random_point(rng=seed),
         optimum=float(cost(best)),
         infeasibility=orthonormality_error,
-        pymanopt=lambda: Coordinates(pymanopt.manifolds.SpecialOrthogonalGroup(n)),
+        pymanopt=lambda: Coordinates(pymanopt.manifolds.SpecialOrthogonalGroup(n, retraction="polar")),
         geoopt=lambda: Coordinates(geoopt.EuclideanStiefel()),
         direct={"scipy orthogonal_procrustes": lambda start, instrument: scipy.linalg.orthogonal_procrustes(a, b)[0]},
     )
@@ -151,7 +152,7 @@ def synchronisation(size: str, path: Path) -> Instance:
         start=lambda seed: turned(spectral, seed),
         optimum=require_proof(graph, float(functions.cost(x)), certificate, m * d),
         infeasibility=orthonormality_error,
-        pymanopt=lambda: Coordinates(pymanopt.manifolds.SpecialOrthogonalGroup(d, k=m)),
+        pymanopt=lambda: Coordinates(pymanopt.manifolds.SpecialOrthogonalGroup(d, k=m, retraction="polar")),
         geoopt=lambda: Coordinates(geoopt.EuclideanStiefel()),
     )
 

@@ -85,7 +85,7 @@ class TrustRegion(Method[TrustRegionMemory]):
     """
 
     kappa: float = 0.3
-    theta: float = 0.5
+    theta: float = 0.3
     acceptance: float = 0.1
     initial_radius: float | None = None
     max_radius: float = float("inf")

@@ -14,7 +14,7 @@ from benchmarks.riemannian.instances import Coordinates, Instance
 from benchmarks.riemannian.instruments import CountedMatrix, Functions, Instrument, OutOfTime, Run, TargetReached, Task
 from benchmarks.riemannian.profiles import best_of, draw, performance_ratios, profile
 from benchmarks.riemannian.references import require_proof
-from benchmarks.riemannian.report import Measured, instance_rows, run_rows, solver_rows, verdict_rows
+from benchmarks.riemannian.report import Measured, run_rows, solver_rows, time_rows, verdict_rows, work_rows
 from benchmarks.riemannian.solvers import general_solvers, special_solvers
 from manifolds import Euclidean, Rotations, check_gradient, check_hessian
 
@@ -158,11 +158,12 @@ def test_table_of_solvers():
 
 
 def test_tables_of_instances_and_runs():
-    a, _, c, d = instance_rows(MEASURED, NAMES, "rankopt x")
+    a, _, c, d = time_rows(MEASURED, NAMES, "rankopt x")
     assert (a["our fastest"], a["fastest peer"], a["default / peer"]) == ("x", "peer", pytest.approx(2 / 3))
-    assert (a["calls, peer"], a["MB, peer"], a["with the matrix"]) == ("3 + 2 + 1", 0.5, None)
     assert (c["fastest peer"], c["default / peer"]) == (None, None)
-    assert (d["with the matrix"], d["matrix, ms"], d["fastest / peer"]) == ("eigensolver", 100, 1.25)
+    assert (d["given the matrix"], d["its ms"], d["fastest / peer"]) == ("eigensolver", 100, 1.25)
+    work = work_rows(MEASURED, NAMES, "rankopt x")[0]
+    assert (work["calls, peer"], work["MB, peer"], work["off the manifold, default"]) == ("3 + 2 + 1", 0.5, 1e-15)
     rows = {(row["instance"], row["solver"]): row for row in run_rows(MEASURED, (1e-4, 1e-8))}
     assert rows["c", "peer"]["solved"] == pytest.approx(1 / 3)
     assert rows["c", "peer"]["seconds to 1e-08"] is None
