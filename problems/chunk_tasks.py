@@ -1,69 +1,83 @@
-"""Tasks of dask that make chunks where they are used, so that no chunk moves between workers."""
+"""Sums over chunks of dask: each chunk is made in the task that uses it, and what tasks give is added up in a tree.
+
+A task holds all that only its own chunk needs, so that no chunk moves between workers. The graph is put together from
+dask's task objects at once, since a ``delayed`` call for each chunk would go through the graph of all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
+
+_FAN_IN = 8
+"""Results that are added up at a time, on one worker."""
 
 
-def chunks_of(data: Any) -> Any:
-    """Delayed chunks of a dask array, in an array of the shape of its chunks.
-
-    The graph of a persisted array is left as it is: an optimized one would lose the array's hold on its chunks.
-    """
-    return data.to_delayed(optimize_graph=not _is_persisted(data))
-
-
-def compute_in_place(total: Any, parts: Sequence[Any]) -> Any:
-    """Result of a delayed value, where each of its parts is one task with all that nothing but this part needs.
-
-    Tasks that several parts need, and chunks that are in memory already, stay as they are.
+def sum_over_chunks(
+    part: Callable[..., Any], shared: Any, calls: Sequence[tuple[Any, Sequence[Any]]], add: Callable[..., Any]
+) -> Any:
+    """Sum of ``part(shared, value, *chunks)`` over calls, with ``add`` for several results.
 
     Parameters
     ----------
-    total : Delayed
-    parts : sequence of Delayed
-        What it is computed from.
+    part : callable
+    shared : object
+        What all calls need; each worker gets it once.
+    calls : sequence of pair
+        A value of each call, and its delayed chunks.
+    add : callable
+        Gives the sum of its arguments.
     """
+    from dask._task_spec import DataNode, Task, TaskRef, convert_legacy_graph
     from dask.delayed import Delayed
 
-    graph = dict(total.__dask_optimize__(total.__dask_graph__(), [total.key]))
-    uses = _uses(graph)
-    for part in parts:
-        _fuse(graph, uses, part.key)
-    return Delayed(total.key, graph).compute()
+    own = uuid4().hex
+    graph: dict[Any, Any] = dict(convert_legacy_graph(_graph_of(chunk for _, chunks in calls for chunk in chunks)))
+    root = f"shared-{own}"
+    graph[root] = DataNode(root, shared)
+    level: list[Any] = []
+    for k, (value, chunks) in enumerate(calls):
+        level.append((f"chunk-sums-{own}", k))
+        graph[level[-1]] = Task(level[-1], part, TaskRef(root), value, *(TaskRef(chunk.key) for chunk in chunks))
+    fuse_into(graph, level)
+    depth = 0
+    while len(level) > 1:
+        added: list[Any] = [(f"added-{own}", depth, k) for k in range(-(-len(level) // _FAN_IN))]
+        for k, key in enumerate(added):
+            graph[key] = Task(key, add, *map(TaskRef, level[k * _FAN_IN : (k + 1) * _FAN_IN]))
+        level, depth = added, depth + 1
+    return Delayed(level[0], graph).compute()
 
 
-def _fuse(graph: dict[Any, Any], uses: dict[Any, set[Any]], top: Any) -> None:
-    """Make one task of a task and of all that it alone needs."""
-    within, waiting = {top}, [top]
-    while waiting:
-        for key in _needs(graph[waiting.pop()]):
-            # One that is used twice within is met again when its last use has been taken in.
-            if key not in within and hasattr(graph.get(key), "fuse") and uses[key] <= within:
-                within.add(key)
-                waiting.append(key)
-    if len(within) > 1:
-        nodes = [graph.pop(key) for key in within]
-        graph[top] = nodes[0].fuse(*nodes, key=top)
+def fuse_into(graph: dict[Any, Any], tops: Iterable[Any]) -> None:
+    """Make one task of each of these and of all that it alone needs.
 
-
-def _uses(graph: dict[Any, Any]) -> dict[Any, set[Any]]:
-    """Tasks that need each task."""
+    Parameters
+    ----------
+    graph : dict
+        Tasks by their keys, changed in place.
+    tops : iterable
+        Keys.
+    """
     uses: dict[Any, set[Any]] = {key: set() for key in graph}
     for key, node in graph.items():
-        for needed in _needs(node):
+        for needed in node.dependencies:
             uses.setdefault(needed, set()).add(key)
-    return uses
+    for top in tops:
+        within, waiting = {top}, [top]
+        while waiting:
+            for key in graph[waiting.pop()].dependencies:
+                # One that is used twice within is met again when its last use has been taken in.
+                if key in graph and key not in within and uses[key] <= within:
+                    within.add(key)
+                    waiting.append(key)
+        if len(within) > 1:
+            nodes = [graph.pop(key) for key in within]
+            graph[top] = nodes[0].fuse(*nodes, key=top)
 
 
-def _needs(node: Any) -> Any:
-    return getattr(node, "dependencies", ())
-
-
-def _is_persisted(data: Any) -> bool:
-    try:
-        from distributed import futures_of
-    except ImportError:
-        return False
-    return bool(futures_of(data))
+def _graph_of(values: Iterable[Any]) -> Mapping[Any, Any]:
+    """Tasks of delayed values, many of which share one graph."""
+    graphs = {id(value.dask): value.dask for value in values}
+    return {key: task for graph in graphs.values() for key, task in dict(graph).items()}

@@ -9,20 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 
 from manifolds.linalg import Array
-from problems.chunk_tasks import chunks_of, compute_in_place
+from problems.chunk_tasks import sum_over_chunks
 from problems.file_rows import row_dtype
 from problems.row_blocks import is_dask
 from problems.row_passes import Part, RowBlock, RowPasses, cut
 from problems.row_source import RowSource
-
-_FAN_IN = 8
-"""Results that are added up at a time, on one worker."""
 
 
 class DaskRows(RowSource):
@@ -65,7 +62,6 @@ class DaskRows(RowSource):
     distributed = True
 
     def __init__(self, data: Any, name: str = "X") -> None:
-        import dask
 
         if not is_dask(data):
             raise TypeError(f"{name} must be a dask array or dataframe, got {type(data).__name__}")
@@ -79,14 +75,25 @@ class DaskRows(RowSource):
         self.dtype = row_dtype(np.dtype(data.dtype), name)
         if data.numblocks[1] > 1:
             data = data.rechunk({1: -1})
-        self._blocks = chunks_of(data)[:, 0]
-        self.lengths = tuple(data.chunks[0])
-        if any(np.isnan(length) for length in self.lengths):
-            self.lengths = dask.compute(*(dask.delayed(_length)(block) for block in self._blocks))
+        self.lengths = chunk_lengths(data)
         self.shape = (int(sum(self.lengths)), int(data.shape[1]))
         if not self.shape[0]:
             raise ValueError(f"{name} has no rows")
-        self.sparse = scipy.sparse.issparse(getattr(data, "_meta", None))
+        meta = getattr(data, "_meta", None)
+        self.sparse = scipy.sparse.issparse(meta)
+        self._set(
+            data.map_blocks(
+                _checked,
+                words=name,
+                chunks=(self.lengths, self.shape[1]),
+                dtype=self.dtype,
+                meta=meta if self.sparse else np.empty((0, 0), dtype=self.dtype),
+            )
+        )
+
+    def _set(self, array: Any) -> None:
+        self._array = array  # whose hold on chunks in memory its delayed chunks do not have
+        self._chunks = list(array.to_delayed()[:, 0])
 
     def _array_of(self, frame: Any) -> Any:
         self.columns = list(map(str, frame.columns)) if hasattr(frame, "columns") else None
@@ -98,6 +105,7 @@ class DaskRows(RowSource):
     def cast(self, dtype: np.dtype) -> DaskRows:
         rows = copy(self)
         rows.dtype = np.dtype(dtype)
+        rows._set(self._array.astype(dtype))
         return rows
 
     @property
@@ -107,25 +115,13 @@ class DaskRows(RowSource):
 
     def chunks(self) -> list[Any]:
         """The chunks, not made yet, checked when they are."""
-        import dask
-
-        check = dask.delayed(_checked, pure=True)
-        return [
-            check(block, (length, self.shape[1]), self.dtype, f"{self.name}, chunk {k}")
-            for k, (block, length) in enumerate(zip(self._blocks, self.lengths, strict=True))
-        ]
+        return self._chunks
 
     def aligned(self, lengths: Sequence[int]) -> DaskRows:
         """The same rows in chunks of other lengths."""
-        import dask.array
-
         if tuple(lengths) == tuple(self.lengths):
             return self
-        parts = [
-            dask.array.from_delayed(chunk, (length, self.shape[1]), dtype=self.dtype)
-            for chunk, length in zip(self.chunks(), self.lengths, strict=True)
-        ]
-        return DaskRows(dask.array.concatenate(parts).rechunk((tuple(lengths), self.shape[1])), self.name)
+        return DaskRows(self._array.rechunk((tuple(lengths), self.shape[1])), self.name)
 
     def blocks(self, rows: int) -> Iterator[Any]:
         for chunk in self.chunks():
@@ -133,16 +129,11 @@ class DaskRows(RowSource):
             for first in range(0, block.shape[0], rows):
                 yield block[first : first + rows]
 
-    def map_rows(self, function: Callable[[Any], Array], width: int) -> Any:
-        """Dask array of the results of a function of the chunks, with a row for each of theirs."""
-        import dask
-        import dask.array
-
-        parts = [
-            dask.array.from_delayed(dask.delayed(function, pure=True)(chunk), (length, width), dtype=self.dtype)
-            for chunk, length in zip(self.chunks(), self.lengths, strict=True)
-        ]
-        return dask.array.concatenate(parts)
+    def map_rows(self, function: Callable[..., Array], width: int, *others: Any) -> Any:
+        """Dask array of the results of a function of the chunks, and of those of others, with a row for each."""
+        return self._array.map_blocks(
+            function, *others, chunks=(self.lengths, width), dtype=self.dtype, meta=np.empty((0, 0), dtype=self.dtype)
+        )
 
     def where(self, row: int) -> str:
         k = int(np.searchsorted(self.firsts, row, side="right")) - 1
@@ -163,58 +154,43 @@ class DaskPasses(RowPasses):
         self.lengths = lengths
 
     def sum(self, part: Part, rows: int | None = None) -> tuple[Array, ...]:
-        import dask
-
-        rows = self.block_rows if rows is None else rows
-        # One copy of what the function holds, such as the directions, for all tasks.
-        shared, add = dask.delayed(_Shared(part)), dask.delayed(_added)
-        parts = level = [dask.delayed(_part_of)(shared, *block, rows) for block in self._blocks()]
-        while len(level) > 1:
-            level = [add(level[i : i + _FAN_IN]) for i in range(0, len(level), _FAN_IN)]
-        return compute_in_place(level[0], parts)
+        rows, codes = self.block_rows if rows is None else rows, [isinstance(v, DaskCodes) for v in self.vectors]
+        chunks = [held.chunks() for held in (*self.matrices, *self.vectors) if isinstance(held, DaskRows | DaskCodes)]
+        calls, first = [], 0
+        for length, *of_stretch in zip(self.lengths, *chunks, strict=True):
+            stop = first + length
+            if length:
+                known = [
+                    None if vector is None or is_code else vector[first:stop]
+                    for vector, is_code in zip(self.vectors, codes, strict=True)
+                ]
+                calls.append((_Stretch(first, rows, known, codes), of_stretch))
+            first = stop
+        return sum_over_chunks(_part_of, part, calls, _added)
 
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
         return self.sum(part, rows)
 
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
-        import dask
         import dask.array
 
         (matrix,) = self.matrices
-        apply = dask.delayed(partial(_mapped, function))
-        views = self.sample()
-        stop = views[0].shape[0]
-        sample = function(
-            RowBlock(0, stop, views, [None if vector is None else vector[:stop] for vector in self.vectors])
-        )
-        parts = [
-            dask.array.from_delayed(apply(*block), (length, sample.shape[1]), dtype=matrix.dtype)
-            for block, length in zip(self._blocks(), filter(None, self.lengths), strict=True)
+        given = [
+            vector.array if isinstance(vector, DaskCodes) else dask.array.from_array(vector, chunks=(self.lengths,))
+            for vector in self.vectors
+            if vector is not None
         ]
-        return dask.array.concatenate(parts)
+        views = self.sample()
+        vectors = [None if v is None else np.zeros(views[0].shape[0], dtype=v.dtype) for v in self.vectors]
+        like = function(RowBlock(0, views[0].shape[0], views, vectors))[:0]
+        of_chunk = partial(_mapped, function, [vector is not None for vector in self.vectors], like)
+        return matrix.map_rows(of_chunk, like.shape[1], *(vector[:, None] for vector in given))
 
     def sample(self) -> list[Any]:
         import dask
 
         k = next(k for k, length in enumerate(self.lengths) if length)
         return list(dask.compute(*(dask.delayed(_head)(matrix.chunks()[k]) for matrix in self.matrices)))
-
-    def _blocks(self) -> Iterator[tuple[int, list[Any], list[Any]]]:
-        """First row, chunks and parts of the vectors of every chunk that is not empty."""
-        views = [matrix.chunks() for matrix in self.matrices]
-        first = 0
-        for k, length in enumerate(self.lengths):
-            if length:
-                vectors = [
-                    vector.parts[k]
-                    if isinstance(vector, DaskCodes)
-                    else None
-                    if vector is None
-                    else vector[first : first + length]
-                    for vector in self.vectors
-                ]
-                yield first, [view[k] for view in views], vectors
-            first += length
 
 
 class DaskCodes:
@@ -234,54 +210,90 @@ class DaskCodes:
 
     Attributes
     ----------
+    array : dask array of shape (n,)
     classes : array of shape (l,)
     counts : array of shape (l,)
     """
 
+    dtype = np.dtype(np.int64)
+
     def __init__(self, y: Any, rows: DaskRows, classes: Any = None) -> None:
-        import dask
         import dask.array
 
         y = y.to_dask_array() if hasattr(y, "to_dask_array") else y
         if y.ndim != 1:
             raise ValueError(f"y must be a vector of labels, got shape {y.shape}")
-        parts = chunks_of(y)
-        lengths = dask.compute(*(dask.delayed(_length)(part) for part in parts))
+        lengths = chunk_lengths(y)
         if sum(lengths) != rows.shape[0]:
             raise ValueError(f"X and y must have the same number of rows, got {rows.shape[0]} and {sum(lengths)}")
         if lengths != tuple(rows.lengths):
-            known = [
-                dask.array.from_delayed(part, (length,), dtype=y.dtype)
-                for part, length in zip(parts, lengths, strict=True)
-            ]
-            parts = chunks_of(dask.array.concatenate(known).rechunk((tuple(rows.lengths),)))
+            known = dask.array.Array(y.dask, y.name, (lengths,), dtype=y.dtype, meta=y._meta)
+            y = known.rechunk((tuple(rows.lengths),))
+        found = classes
         if classes is None:
-            classes = np.unique(np.concatenate(dask.compute(*(dask.delayed(np.unique)(part) for part in parts))))
-        self.classes = np.unique(classes)
+            found = sum_over_chunks(_labels_of, None, [(None, [part]) for part in y.to_delayed()], _all_labels)
+        self.classes = np.unique(found)
         if len(self.classes) < 2:
             raise ValueError(f"y must have at least two classes, got {len(self.classes)} class")
-        self.parts = [dask.delayed(_codes_of, pure=True)(part, self.classes) for part in parts]
-        count = dask.delayed(partial(np.bincount, minlength=len(self.classes)))
-        self.counts = sum(dask.compute(*(count(part) for part in self.parts)))
+        self.array = y.map_blocks(
+            _codes_of,
+            classes=self.classes,
+            chunks=(rows.lengths,),
+            dtype=self.dtype,
+            meta=np.empty(0, dtype=self.dtype),
+        )
+        self._chunks = list(self.array.to_delayed())
+        counts = sum_over_chunks(_counts_of, len(self.classes), [(None, [part]) for part in self._chunks], _added)
+        (self.counts,) = counts
         self.shape = (rows.shape[0],)
+
+    def chunks(self) -> list[Any]:
+        """The codes of each chunk, not made yet."""
+        return self._chunks
 
     def __len__(self) -> int:
         return self.shape[0]
 
 
-class _Shared:
-    """A function as a value that dask ships once."""
-
-    def __init__(self, part: Part) -> None:
-        self.part = part
-
-
-def _length(block: Any) -> int:
-    return block.shape[0]
+def chunk_lengths(data: Any) -> tuple[int, ...]:
+    """Rows of the chunks of a dask array of one chunk of columns; chunks of unknown lengths are made to count them."""
+    lengths = data.chunks[0]
+    if any(np.isnan(length) for length in lengths):
+        ones = ((1,) * len(lengths), *[(1,)] * (data.ndim - 1))
+        lengths = data.map_blocks(_length, chunks=ones, dtype=int, meta=np.empty((0,) * data.ndim, dtype=int)).compute()
+    return tuple(int(length) for length in np.ravel(lengths))
 
 
-def _codes_of(labels: Any, classes: np.ndarray) -> np.ndarray:
-    labels = np.asarray(labels)
+class _Stretch(NamedTuple):
+    """The rows of a chunk: their place, and their parts of the vectors but those that are chunks themselves."""
+
+    first: int
+    rows: int
+    vectors: list[Any]
+    codes: list[bool]
+
+
+def _length(block: Any) -> np.ndarray:
+    return np.full((1,) * block.ndim, block.shape[0])
+
+
+def _labels_of(shared: None, call: None, labels: Any) -> np.ndarray:
+    return np.unique(labels)
+
+
+def _all_labels(*found: np.ndarray) -> np.ndarray:
+    return np.unique(np.concatenate(found))
+
+
+def _counts_of(n_classes: int, call: None, codes: np.ndarray) -> tuple[np.ndarray]:
+    return (np.bincount(codes, minlength=n_classes),)
+
+
+def _codes_of(labels: Any, classes: np.ndarray, block_info: Any = None) -> np.ndarray:
+    labels, place = np.asarray(labels), block_info[None]
+    if labels.shape != tuple(place["chunk-shape"]):
+        number, expected = place["chunk-location"][0], place["chunk-shape"][0]
+        raise ValueError(f"y, chunk {number} has {len(labels)} labels, where {expected} were announced")
     codes = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
     unknown = labels[classes[codes] != labels]
     if unknown.size:
@@ -293,8 +305,10 @@ def _head(block: Any) -> Any:
     return block[:256]
 
 
-def _checked(block: Any, shape: tuple[int, int], dtype: np.dtype, name: str) -> Any:
+def _checked(block: Any, words: str, block_info: Any = None) -> Any:
     """A chunk in the dtype that was announced; an error that names it if it has another shape or no numbers."""
+    place = block_info[None]
+    shape, dtype, name = tuple(place["chunk-shape"]), place["dtype"], f"{words}, chunk {place['chunk-location'][0]}"
     if not scipy.sparse.issparse(block):
         block = np.asarray(block)
     if block.shape != shape and block.shape != shape[:1]:
@@ -306,16 +320,27 @@ def _checked(block: Any, shape: tuple[int, int], dtype: np.dtype, name: str) -> 
     return found.tocsr() if scipy.sparse.issparse(found) else found
 
 
-def _part_of(shared: _Shared, first: int, views: list[Any], vectors: list[Any], rows: int) -> tuple[Array, ...]:
-    stop = first + views[0].shape[0]
-    return shared.part(cut(RowBlock(first, stop, views, vectors), first, stop, rows))
+def _part_of(part: Part, stretch: _Stretch, *chunks: Any) -> tuple[Array, ...]:
+    given = iter(chunks)
+    views = [next(given) for _ in range(len(chunks) - sum(stretch.codes))]
+    vectors = [
+        next(given) if is_code else vector for vector, is_code in zip(stretch.vectors, stretch.codes, strict=True)
+    ]
+    stop = stretch.first + views[0].shape[0]
+    return part(cut(RowBlock(stretch.first, stop, views, vectors), stretch.first, stop, stretch.rows))
 
 
-def _mapped(function: Callable[[RowBlock], Array], first: int, views: list[Any], vectors: list[Any]) -> Array:
-    return function(RowBlock(first, first + views[0].shape[0], views, vectors))
+def _mapped(
+    function: Callable[[RowBlock], Array], present: list[bool], like: Array, view: Any, *vectors: Any, block_info: Any
+) -> Array:
+    if not view.shape[0]:
+        return like
+    (first, stop), _ = block_info[0]["array-location"]
+    given = iter(vectors)
+    return function(RowBlock(first, stop, [view], [next(given)[:, 0] if there else None for there in present]))
 
 
-def _added(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
+def _added(*parts: tuple[Array, ...]) -> tuple[Array, ...]:
     """Sums of tuples; what comes over the wire cannot be added to in place."""
     total = parts[0]
     for part in parts[1:]:

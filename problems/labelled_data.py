@@ -21,6 +21,7 @@ from manifolds.sketching import Sketch
 from problems.class_passes import ClassPasses
 from problems.class_rows import ClassRows
 from problems.class_statistics import ClassStatistics
+from problems.dask_rows import DaskCodes
 from problems.row_blocks import column_squares, cross_product, row_block, shifted_rows, widened, zeros
 from problems.row_passes import RowBlock
 from problems.row_source import FilteredRows, RowSource, stacked
@@ -197,7 +198,8 @@ class LabelledData(ClassPasses):
 
         It is made of all rows at once, so that those of a source are held in memory for it.
         """
-        means, index = self._narrow(self.means), self._as_index(self.codes)
+        codes = self.codes.array.compute() if isinstance(self.codes, DaskCodes) else self.codes
+        means, index = self._narrow(self.means), self._as_index(codes)
         self.n_passes += 1
         if isinstance(self.data, RowSource):
             rows = stacked(list(self.data.blocks(self._large)))

@@ -15,7 +15,7 @@ from dask.callbacks import Callback  # noqa: E402
 
 from manifolds import CountSketch, GaussianSketch  # noqa: E402
 from problems import CCA, LDA, DaskRows, DataMatrix, PairedViews, dask_rows  # noqa: E402
-from problems.chunk_tasks import compute_in_place  # noqa: E402
+from problems.chunk_tasks import sum_over_chunks  # noqa: E402
 from problems.dask_rows import DaskCodes, DaskPasses  # noqa: E402
 from tests.problems.classes import labelled_rows  # noqa: E402
 from tests.problems.views import correlated_views  # noqa: E402
@@ -115,6 +115,14 @@ def test_predictions_stay_in_chunks(n_classes):
     assert cca.score(chunked(X, 350), chunked(Y, 350)) == pytest.approx(memory.score(X, Y), abs=1e-10)
 
 
+@pytest.mark.parametrize("solver", ["cholesky-qr", "dual", "block-pcg", "lobpcg", "riemannian"])
+def test_every_solver_takes_labels_in_chunks(solver):
+    x, y = labelled_rows(300, 7, 4, seed=3)
+    options = {"solver": solver, "reg": 0.1, "random_state": 0}
+    found = LDA(**options).fit(chunked(x, 80), da.from_array(y, chunks=110))
+    np.testing.assert_allclose(found.eigenvalues_, LDA(reg=0.1).fit(x, y).eigenvalues_, rtol=1e-8)
+
+
 def test_labels_stay_where_they_are():
     x, y = labelled_rows(900, 7, 4, condition=20.0, offset=50.0, seed=3)
     names = np.array(["ox", "ant", "elk", "bee"])[y]
@@ -127,7 +135,7 @@ def test_labels_stay_where_they_are():
     np.testing.assert_allclose(found.coef_, expected.coef_, atol=1e-8)
     codes = DaskCodes(da.from_array(names, chunks=100), DaskRows(chunked(x, 250)))
     assert codes.counts.tolist() == np.unique(names, return_counts=True)[1].tolist()
-    assert [part.compute().tolist() for part in codes.parts] == [
+    assert [part.compute().tolist() for part in codes.chunks()] == [
         np.searchsorted(expected.classes_, names[first : first + 250]).tolist() for first in range(0, 900, 250)
     ]
 
@@ -258,7 +266,7 @@ def test_nothing_of_the_size_of_the_data_is_shipped(monkeypatch):
 )
 def test_results_are_added_up_in_a_tree(n_chunks, sizes, monkeypatch):
     added, add = [], dask_rows._added
-    monkeypatch.setattr(dask_rows, "_added", lambda parts: added.append(len(parts)) or add(parts))
+    monkeypatch.setattr(dask_rows, "_added", lambda *parts: added.append(len(parts)) or add(*parts))
     passes = DaskPasses([DaskRows(chunked(X[: 10 * n_chunks], 10))])
     total, count = passes.sum(
         lambda blocks: tuple(map(sum, zip(*((b.views[0].sum(), 1) for b in blocks), strict=True)))
@@ -270,18 +278,22 @@ def test_results_are_added_up_in_a_tree(n_chunks, sizes, monkeypatch):
         assert sorted(added) == sorted(sizes)
 
 
-def test_the_chunks_of_a_part_are_made_within_its_task():
+def test_chunks_are_made_within_the_task_of_their_sums():
     made = []
     load = dask.delayed(lambda name: made.append(name) or np.ones((3, 2)), pure=False)
-    both, left, right, kept = load("both"), load("left"), load("right"), load("kept")
-    part = dask.delayed(lambda *views: sum(view.sum() for view in views), pure=False)
-    parts = [part(left, both + 1, both + 2, kept), part(right, kept)]  # only both parts need what is kept
-    total = dask.delayed(sum)(parts)
+    twice, left, right, kept = load("twice"), load("left"), load("right"), load("kept")
+    calls = [(10, [left, twice + 1, twice + 2, kept]), (20, [right, kept])]  # only both calls need what is kept
     keys = []
     with Callback(pretask=lambda key, *state: keys.append(key)):
-        assert compute_in_place(total, parts) == 6 * (1 + 2 + 3 + 1 + 1 + 1)
-    assert sorted(made) == ["both", "kept", "left", "right"]
-    assert {part.key for part in parts} | {kept.key, total.key} == set(keys)
+        total = sum_over_chunks(
+            lambda shared, value, *views: shared + value + sum(view.sum() for view in views),
+            100,
+            calls,
+            lambda *a: sum(a),
+        )
+    assert total == 230 + 6 * (1 + 2 + 3 + 1 + 1 + 1)
+    assert sorted(made) == ["kept", "left", "right", "twice"]
+    assert len(keys) == 4  # both sums, what is kept, and the total
 
 
 # ---------------------------------------------------------------------------------------------------- broken chunks
