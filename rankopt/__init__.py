@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rankopt import plots
+from rankopt.checkpoint import Checkpoint
 from rankopt.constrained_run import AugmentedLagrangian
 from rankopt.constraints import Constraint, Equality, Inequality
 from rankopt.minimize import minimize
@@ -110,6 +111,7 @@ __all__ = [
     "BarzilaiBorwein",
     "BatchProgress",
     "BetaRule",
+    "Checkpoint",
     "CompletedTransport",
     "ConjugateGradient",
     "Constraint",

@@ -107,7 +107,7 @@ def minimize_constrained(
     >>> result = minimize_constrained(
     ...     lambda x: -target @ x, Sphere(3), not_negative, gradient=lambda x: -target, rng=0
     ... )
-    >>> result.x.round(6) + 0.0, result.multipliers[0].round(6)
+    >>> result.x.round(4) + 0.0, result.multipliers[0].round(4) + 0.0
     (array([0.6, 0. , 0.8]), array([0. , 0.4, 0. ]))
     """
     method = AugmentedLagrangian() if method is None else method

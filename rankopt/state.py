@@ -99,6 +99,16 @@ class State(ABC):
     def along(self, tangent_vector: Point) -> Curve:
         """Curve that starts here along a tangent vector."""
 
+    def saved(self) -> Any:
+        """What ``Problem.restored`` makes this state of again: numbers, arrays and tuples of these."""
+        raise TypeError(
+            f"checkpoint: a {type(self).__name__} cannot be saved; give the state saved() and its problem restored()"
+        )
+
+    def evaluated_anew(self) -> State:
+        """State at the same point with nothing that was carried from state to state: itself, where nothing is."""
+        return self
+
 
 class Curve(ABC):
     """The cost along a retraction's curve t -> f(R_x(t v))."""
@@ -143,6 +153,10 @@ class Problem(ABC):
         """Random start point."""
         return self.manifold.random_point(rng)
 
+    def restored(self, saved: Any) -> State:
+        """State of which ``State.saved`` was kept; named tuples have become plain ones."""
+        raise TypeError(f"checkpoint: a {type(self).__name__} cannot restore states; give it restored()")
+
     @abstractmethod
     def counts(self) -> dict[str, int]:
         """True counts so far: ``nfev``, ``ngev``, ``nhev`` and what else the problem counts."""
@@ -170,6 +184,10 @@ class ObjectiveProblem(Problem):
     def start(self, point: Point) -> ObjectiveState:
         point = on_manifold(point, self.manifold)
         return self.checked_start(ObjectiveState(self, point, self.objective.at(point)))
+
+    def restored(self, saved: Any) -> State:
+        point = self.manifold.at(saved).point
+        return ObjectiveState(self, point, self.objective.at(point))
 
     @staticmethod
     def checked_start(state: ObjectiveState) -> ObjectiveState:
@@ -240,6 +258,9 @@ class ObjectiveState(State):
 
     def along(self, tangent_vector: Point) -> Curve:
         return ObjectiveCurve(self, tangent_vector)
+
+    def saved(self) -> Any:
+        return self.point
 
 
 class ObjectiveCurve(Curve):
