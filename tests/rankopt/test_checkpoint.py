@@ -37,6 +37,7 @@ from rankopt import (
     MaxIterations,
     MaxTime,
     Method,
+    NewtonCG,
     ObjectiveProblem,
     QuadraticObjective,
     Status,
@@ -55,6 +56,7 @@ METHODS = {
     "cg": ConjugateGradient(),
     "descent": GradientDescent(),
     "lbfgs": LBFGS(memory=3),
+    "newton-cg": NewtonCG(kappa=0.6, theta=0.0, radius=0.05),
     "trust-region": TrustRegion(initial_radius=0.05),
 }
 MANIFOLDS = (
