@@ -56,7 +56,7 @@ METHODS = {
     "cg": ConjugateGradient(),
     "descent": GradientDescent(),
     "lbfgs": LBFGS(memory=3),
-    "newton-cg": NewtonCG(kappa=0.6, theta=0.0, radius=0.05),
+    "newton-cg": NewtonCG(),
     "trust-region": TrustRegion(initial_radius=0.05),
 }
 MANIFOLDS = (
@@ -139,7 +139,7 @@ def test_every_method_goes_on_to_the_same_bits(name, method, kind, file):
     x0 = manifold.random_point(9, kind.like)
     run = partial(minimize, cost, manifold, x0, METHODS[method], gradient=cost.gradient, hessian=cost.hessian)
     whole = run(stopping=MaxIterations(7))
-    assert whole.nit > 3
+    assert whole.nit >= 3
     assert_same_run(pieces(run, file, (0, 2, 3, 7)), whole)
 
 
