@@ -59,8 +59,8 @@ class AugmentedLagrangian:
     growth : float
         Factor by which the penalty is raised.
     decrease : float
-        The penalty is raised where the largest s has not fallen to this fraction of what it was after either of the two
-        minimizations before.
+        The penalty is raised where the largest s has not fallen to this fraction of the larger one of those after the
+        two minimizations before.
     tightening : float
         A minimization ends where the gradient has this fraction of its norm at the start, where the residuals of the
         last one made it, but is no less exact than the last, and no more than ``stopping`` asks.
@@ -219,19 +219,20 @@ class ConstrainedRun:
 
     def _result(self, state: ObjectiveState, status: Status | None) -> OptimizeResult:
         assert self._problem is not None
-        evaluation = state.evaluation
+        # An interruption may have left an entry that is not whole; the time comes last.
+        evaluation, length = state.evaluation, len(self._history["time"])
         result = OptimizeResult(
             x=state.point,
             fun=evaluation.cost.value,
             grad_norm=state.gradient_norm,
             multipliers=evaluation.multipliers,
             **evaluation.measures,
-            nit=len(self._history["time"]) - 1,
+            nit=length - 1,
             inner_nit=self._inner_steps,
             **self._problem.counts(),
         )
         if status is not None:
-            history = {name: np.asarray(values) for name, values in self._history.items()}
+            history = {name: np.asarray(values[:length]) for name, values in self._history.items()}
             message = f"{status.message} The largest violation of a constraint is {evaluation.violation:.1e}."
             result.update(success=status.success, status=status, message=message, history=OptimizeResult(history))
         return result

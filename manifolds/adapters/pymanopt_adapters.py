@@ -94,6 +94,16 @@ def to_pymanopt(manifold: Manifold, rng: Seed = None) -> Any:
     >>> result = pymanopt.optimizers.ConjugateGradient(verbosity=0).run(problem)
     >>> print(result.cost.round(6))
     -9.0
+
+    A cost without derivatives, such as the largest entry of a unit vector, by NelderMead or ParticleSwarm; the latter
+    draws from numpy's global generator.
+
+    >>> from manifolds import Sphere
+    >>> sphere = to_pymanopt(Sphere(3), rng=0)
+    >>> cost = pymanopt.function.numpy(sphere)(lambda x: np.max(np.abs(x)))
+    >>> optimizer = pymanopt.optimizers.NelderMead(max_cost_evaluations=300, verbosity=0)
+    >>> print(optimizer.run(pymanopt.Problem(sphere, cost)).cost.round(4))
+    0.5774
     """
     _require_pymanopt("to_pymanopt")
     from manifolds.adapters.manifold_for_pymanopt import presented

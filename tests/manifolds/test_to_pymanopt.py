@@ -96,6 +96,21 @@ def test_particle_swarm_descends(name):
     assert manifold.check_point(result.point) is None
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [NelderMead(verbosity=0), ParticleSwarm(verbosity=0, population_size=20, max_iterations=60)],
+    ids=["NelderMead", "ParticleSwarm"],
+)
+def test_a_cost_without_derivatives(optimizer):
+    """The unit vector whose largest entry is least has entries of one size."""
+    sphere = to_pymanopt(Sphere(3), rng=0)
+    cost = pymanopt.function.numpy(sphere)(lambda x: np.max(np.abs(x)))
+    with numpy_seed(0):
+        result = optimizer.run(pymanopt.Problem(sphere, cost))
+    assert result.cost == pytest.approx(3**-0.5, abs=1e-5)
+    np.testing.assert_allclose(np.abs(result.point), 3**-0.5, atol=1e-5)
+
+
 def test_random_starts_come_from_the_seed():
     first, again = (to_pymanopt(Stiefel(6, 2), rng=3) for _ in range(2))
     np.testing.assert_array_equal(first.random_point(), again.random_point())

@@ -56,8 +56,8 @@ METHODS = {
     "cg": ConjugateGradient(),
     "descent": GradientDescent(),
     "lbfgs": LBFGS(memory=3),
-    "trust-region": TrustRegion(initial_radius=0.05),
     "newton-cg": NewtonCG(),
+    "trust-region": TrustRegion(initial_radius=0.05),
 }
 MANIFOLDS = (
     "sphere", "stiefel-qr", "canonical-exponential", "grassmann-polar", "positive-definite", "generalized-dense",

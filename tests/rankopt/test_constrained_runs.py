@@ -212,6 +212,24 @@ def test_minimizations_are_as_exact_as_asked_for():
     assert 1e-4 * first < enough.history.grad_norm[1] <= 0.2 * first
 
 
+def test_what_is_asked_for_refers_to_the_start_of_the_run():
+    """Later minimizations start with smaller gradients, and end at the same norm."""
+    method = AugmentedLagrangian(GradientDescent(GrowingStep()), tightening=1e-9)
+    stopping = GradientNorm(relative=1e-3) & Feasibility(1e-12) | MaxIterations(6)
+    norms = run(method=method, stopping=stopping).history.grad_norm
+    assert np.all(norms[1:] <= 1e-3 * norms[0])
+    assert np.all(norms[1:] >= 3e-4 * norms[0])
+
+
+def test_the_penalty_stays_where_the_constraints_hold():
+    result = run(stopping=GradientNorm(absolute=0.0) & Feasibility(1e-3) | MaxIterations(25))
+    history = result.history
+    holds = np.maximum(history.constraint_violation, history.complementarity) <= 1e-3
+    assert 5 < holds.sum() < 25
+    assert np.all(history.penalty[1:][holds[:-1]] == history.penalty[:-1][holds[:-1]])
+    assert np.all(np.isfinite(history.penalty))
+
+
 class Interrupted:
     """Function that is interrupted at its k-th call."""
 
