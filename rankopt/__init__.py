@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from rankopt import plots
 from rankopt.checkpoint import Checkpoint
+from rankopt.constrained_run import AugmentedLagrangian
+from rankopt.constraints import Constraint, Equality, Inequality
 from rankopt.minimize import minimize
 from rankopt.minimize_batch import minimize_batch
+from rankopt.minimize_constrained import minimize_constrained
 from rankopt.quadratic import QuadraticObjective
 from rankopt.quadratic_problem import QuadraticProblem
 from rankopt.sampled import SampledProblem
@@ -36,6 +39,7 @@ from rankopt.solvers.stopping import (
     ApproximationFloor,
     BatchProgress,
     CostChange,
+    Feasibility,
     GradientNorm,
     MaxEvaluations,
     MaxIterations,
@@ -104,15 +108,19 @@ __all__ = [
     "AnyOf",
     "ApproximationFloor",
     "Armijo",
+    "AugmentedLagrangian",
     "BarzilaiBorwein",
     "BatchProgress",
     "BetaRule",
     "Checkpoint",
     "CompletedTransport",
     "ConjugateGradient",
+    "Constraint",
     "Context",
     "CostChange",
     "Curve",
+    "Equality",
+    "Feasibility",
     "FiraResidual",
     "FletcherReeves",
     "GaLore",
@@ -122,6 +130,7 @@ __all__ = [
     "GrowingStep",
     "HagerZhang",
     "HestenesStiefel",
+    "Inequality",
     "KeepMoments",
     "LayerMemory",
     "LineSearch",
@@ -168,6 +177,7 @@ __all__ = [
     "memory_report",
     "minimize",
     "minimize_batch",
+    "minimize_constrained",
     "param_groups",
     "plots",
 ]

@@ -149,6 +149,11 @@ def _as_method(method: str | Method[Any] | None, problem: Problem) -> Method[Any
     if method is None:
         # Where trials cost next to nothing, a step costs one product, and so does every Hessian product.
         return TrustRegion() if problem.has_hessian and not problem.cheap_trials else ConjugateGradient()
+    return method_of(method)
+
+
+def method_of(method: str | Method[Any]) -> Method[Any]:
+    """The method itself, or the default of a name."""
     if isinstance(method, Method):
         return method
     if not isinstance(method, str):
@@ -181,18 +186,26 @@ class Run:
 
     def to_end(self, x0: Point) -> OptimizeResult:
         """Run from a start point until a criterion, the callback or an interruption ends it."""
-        bar = _progress_bar(self._show)
+        status, state = self.to_last_state(x0)
+        return self._unstarted(x0) if state is None else self._result(state, status)
+
+    def to_last_state(self, x0: Point) -> tuple[Status, State | None]:
+        """Run to the end; the status and the state, which is None where the run was interrupted at its start."""
+        bar = progress_bar(self._show)
         try:
             status, state = self._iterate(x0, bar)
         except KeyboardInterrupt:
-            if self._best is None:
-                return self._unstarted(x0)
-            status, state = Status.INTERRUPTED, self._best
+            return Status.INTERRUPTED, self._best
         finally:
             bar.close()
             if self._file is not None:
                 self._file.close()
-        return self._result(state if status.success or self._best is None else self._best, status)
+        return status, state if status.success or self._best is None else self._best
+
+    @property
+    def steps(self) -> int:
+        """Number of steps taken."""
+        return max(len(self._history["time"]) - 1, 0)
 
     def _iterate(self, x0: Point, bar: Any) -> tuple[Status, State]:
         saved = None if self._file is None else self._file.read(x0)
@@ -314,5 +327,6 @@ class _Bar:
         self._bar.close()
 
 
-def _progress_bar(show: bool | str) -> _Bar | _Silent:
+def progress_bar(show: bool | str) -> _Bar | _Silent:
+    """Progress bar of a run, or what shows nothing."""
     return _Bar(show if isinstance(show, str) else None) if show else _Silent()
