@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from manifolds.low_rank import (
     is_dense,
     matrix_combination,
     matrix_inner_product,
+    transposed,
     transposed_product,
 )
 from manifolds.low_rank_retractions import TruncatedSVD
@@ -282,16 +283,24 @@ class FixedRankGeometry(LocalGeometry):
     def riemannian_hessian(
         self, euclidean_gradient: Matrix, euclidean_hessian: Matrix, tangent_vector: FixedRankTangent
     ) -> FixedRankTangent:
+        return self.hessian_form(euclidean_gradient)(euclidean_hessian, tangent_vector)
+
+    def hessian_form(self, euclidean_gradient: Matrix) -> Callable[[Matrix, FixedRankTangent], FixedRankTangent]:
         """P(D^2 f[V]) and the curvature (I - U U^T) G Vp S^{-T} in Up, (I - V V^T) G^T Up S^{-1} in Vp.
 
         Vandereycken (2013), Proposition 2.2, for an S that need not be diagonal.
         """
-        plain = self.projection(euclidean_hessian)
-        return plain._replace(
-            Up=plain.Up + without(self.point.U, euclidean_gradient @ (tangent_vector.Vp @ self.inverse.mT)),
-            Vp=plain.Vp
-            + without(self.point.V, transposed_product(euclidean_gradient, tangent_vector.Up @ self.inverse)),
-        )
+        U, _, V = self.point
+        inverse, adjoint = self.inverse, transposed(euclidean_gradient)
+
+        def hessian(euclidean_hessian: Matrix, v: FixedRankTangent) -> FixedRankTangent:
+            plain = self.projection(euclidean_hessian)
+            return plain._replace(
+                Up=plain.Up + without(U, euclidean_gradient @ (v.Vp @ inverse.mT)),
+                Vp=plain.Vp + without(V, adjoint @ (v.Up @ inverse)),
+            )
+
+        return hessian
 
     def gradient_pairing_from(
         self, origin: LocalGeometry, gradient_covector: FixedRankTangent, tangent_vector: FixedRankTangent

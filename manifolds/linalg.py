@@ -140,11 +140,15 @@ def combination(a: Any, u: Array, b: Any, v: Array, ndim: int = 2) -> Array:
 
     Nothing is multiplied by a plain one or zero, which solvers pass often: it would take a third of the time or more.
     """
-    if type(b) is float and b == 0.0:
-        return expand(a, ndim) * u
-    first = u if type(a) is float and a == 1.0 else expand(a, ndim) * u
-    second = v if type(b) is float and b == 1.0 else expand(b, ndim) * v
-    return first + second
+    if type(a) is not float:
+        first = expand(a, ndim) * u
+    else:
+        first = u if a == 1.0 and not (type(b) is float and b == 0.0) else a * u
+    if type(b) is not float:
+        return first + expand(b, ndim) * v
+    if b == 0.0:
+        return first
+    return first + (v if b == 1.0 else b * v)
 
 
 def inner_product(a: Array, b: Array, ndim: int = 2) -> Array:

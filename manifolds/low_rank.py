@@ -110,12 +110,17 @@ def is_dense(matrix: object) -> bool:
     return is_array(matrix) and not is_sparse(matrix)
 
 
-def transposed_product(matrix: Matrix, columns: Array) -> Array:
-    """Product A^T Z with a few columns Z."""
+def transposed(matrix: Matrix) -> Matrix:
+    """Transpose A^T."""
     if is_array(matrix):
         # torch has no mT of sparse matrices, and no batches of them.
-        return (matrix.mT if is_dense(matrix) else matrix.t()) @ columns
-    return matrix.T @ columns
+        return matrix.mT if is_dense(matrix) else matrix.t()
+    return matrix.T
+
+
+def transposed_product(matrix: Matrix, columns: Array) -> Array:
+    """Product A^T Z with a few columns Z."""
+    return transposed(matrix) @ columns
 
 
 def matrix_inner_product(a: Matrix, b: Matrix) -> Array:

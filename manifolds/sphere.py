@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from manifolds.array_manifold import ArrayManifold
@@ -134,8 +134,12 @@ class UnitVectorsGeometry(LocalGeometry):
         return self.projection(euclidean_gradient)
 
     def riemannian_hessian(self, euclidean_gradient: Array, euclidean_hessian: Array, tangent_vector: Array) -> Array:
+        return self.hessian_form(euclidean_gradient)(euclidean_hessian, tangent_vector)
+
+    def hessian_form(self, euclidean_gradient: Array) -> Callable[[Array, Array], Array]:
         """Hess f(x)[v] = P( D^2 f(x)[v] ) - <x, grad f> v."""
-        return self.projection(euclidean_hessian) - self.manifold.along(self.point, euclidean_gradient) * tangent_vector
+        multiplier = self.manifold.along(self.point, euclidean_gradient)
+        return lambda euclidean_hessian, v: self.projection(euclidean_hessian) - multiplier * v
 
     def retraction_curve(self, tangent_vector: Array) -> RetractionCurve:
         retraction = self.manifold.default_retraction

@@ -237,7 +237,7 @@ def instances() -> Iterator[tuple[str, Any]]:
     """Size and maker of every instance."""
     for size, n in (("tiny", 10), ("small", 100), ("small", 500), ("large", 2000)):
         yield size, partial(rayleigh_quotient, size, n)
-    for size, n, p in (("tiny", 10, 2), ("small", 100, 4), ("small", 500, 8), ("large", 2000, 12)):
+    for size, n, p in (("tiny", 10, 2), ("small", 100, 4), ("small", 500, 8), ("large", 1500, 10)):
         yield size, partial(dominant_subspace, size, n, p)
     for size, n, p in (("tiny", 10, 3), ("small", 60, 4), ("small", 300, 6), ("large", 1000, 6)):
         yield size, partial(brockett, size, n, p)

@@ -55,6 +55,7 @@ def test_instrument_counts_calls_and_keeps_the_times_of_targets():
     assert instrument.hessian(3.0, 2.0) == 4
     assert instrument.cost(2.0) == 4
     assert instrument.cost(5.0) == 25
+    assert (instrument.best, instrument.point) == (4, None)
     with pytest.raises(TargetReached):
         instrument.cost(1.0)
     # The clock is read at the start and after each of the five calls but that of the gradient.

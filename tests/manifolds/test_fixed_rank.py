@@ -137,6 +137,47 @@ def test_both_retractions_are_of_second_order(retraction):
     check_retraction(manifold, manifold.retraction, order=2, rng=0).raise_if_failed()
 
 
+@pytest.mark.parametrize("scales", [(1.0, 1.0), (1.0, 1e-9), (1.0, 0.0), (0.0, 0.0)], ids=str)
+@pytest.mark.parametrize("alike", [0.0, 1.0, 1 - 1e-5, 1 - 1e-9], ids=str)
+def test_truncation_of_steps_whose_columns_are_dependent_or_of_other_scales(scales, alike):
+    """Bases by Cholesky factors and by reflections give the nearest matrix, with orthonormal factors."""
+    x, v = setting()
+    up, vp = (part.copy() for part in (v.Up, v.Vp))
+    for part in (up, vp):
+        part[:, 1] = alike * part[:, 0] + (1 - alike) * part[:, 1]
+        part *= scales
+    v = FixedRankTangent(x, v.M, up, vp)
+    y = MANIFOLD.retraction(x, v)
+    u, s, vt = np.linalg.svd(x.to_dense() + v.to_dense())
+    assert_close(y.to_dense(), (u[:, :R] * s[:R]) @ vt[:R], 1e-13)
+    assert_close(y.U.T @ y.U, np.eye(R), 1e-12)
+    assert_close(y.V.T @ y.V, np.eye(R), 1e-12)
+
+
+def test_bases_stay_orthonormal_over_many_steps():
+    x, _ = setting()
+    for seed in range(300):
+        v = MANIFOLD.random_tangent_vector(x, seed)
+        x = MANIFOLD.retraction(x, MANIFOLD.linear_combination(0.3, v, 0.0, v))
+    assert_close(x.U.T @ x.U, np.eye(R), 1e-12)
+    assert_close(x.V.T @ x.V, np.eye(R), 1e-12)
+
+
+def test_the_velocity_is_tangent_at_the_point_that_was_asked_for():
+    x, v = setting()
+    curve = MANIFOLD.at(x).retraction_curve(v)
+    t = 0.3
+    y = curve.point(t)
+    assert curve.velocity(t).point is y
+    assert curve.point(0.2) is not y
+    times = np.array([0.1, 0.2])
+    batched = FixedRank(M, N, R).at(FixedRankPoint(*(np.stack([part, part]) for part in x)))
+    curve = batched.retraction_curve(batched.projection(np.stack([v.to_dense()] * 2)))
+    before = curve.point(times).to_dense()
+    times += 0.5
+    assert np.linalg.norm(curve.point(times).to_dense() - before) > 0.1
+
+
 @pytest.mark.parametrize("retraction", RETRACTIONS)
 def test_results_do_not_depend_on_the_factors(retraction):
     """A full S is as good as a diagonal one."""
@@ -220,6 +261,9 @@ def test_a_factored_matrix_acts_as_its_dense_one():
         assert_close(matrix @ columns, dense @ columns, 1e-14)
         assert_close(matrix.T.to_dense(), dense.T, 1e-15)
         assert_close(matrix.entries(rows, cols), dense[rows, cols], 1e-14)
+        assert_close(
+            matrix.entries([[0, 1], [2, 3]], [[1, 0], [2, 1]]), dense[[[0, 1], [2, 3]], [[1, 0], [2, 1]]], 1e-14
+        )
         again = pickle.loads(pickle.dumps(matrix))
         assert type(again) is type(matrix)
         assert_close(again.to_dense(), dense, 1e-15)

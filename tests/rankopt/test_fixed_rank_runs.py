@@ -59,6 +59,24 @@ def test_every_method_finds_the_truncated_svd(method, retraction, form):
     assert_close(result.x.to_dense(), BEST, 1e-5)
 
 
+@pytest.mark.parametrize("method", ["gradient-descent", "conjugate-gradient", "lbfgs"])
+def test_a_gradient_is_multiplied_with_two_bases_only(method):
+    """Slopes and weights come from the factors: r columns from the right and r from the left for each gradient."""
+    columns = []
+
+    class Counted(Difference):
+        def __matmul__(self, block):
+            columns.append(block.shape[-1])
+            return super().__matmul__(block)
+
+        @property
+        def T(self):  # noqa: N802
+            return Counted(self.x.T, self.a.T)
+
+    result = minimize(cost, FixedRank(M, N, R), method=method, gradient=lambda x: Counted(x, A), rng=1)
+    assert columns == [R] * (2 * result.ngev)
+
+
 def test_trust_region_with_hessian_products_in_factors():
     """Newton's steps at the end: each reduces the gradient's norm by more than its square root."""
     result = minimize(
