@@ -62,7 +62,6 @@ class DaskRows(RowSource):
     distributed = True
 
     def __init__(self, data: Any, name: str = "X") -> None:
-
         if not is_dask(data):
             raise TypeError(f"{name} must be a dask array or dataframe, got {type(data).__name__}")
         self.name = name
