@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from problems.checkpoint import replace_file
 from problems.data_files import data_files
 from problems.file_rows import FileState
 from problems.pass_journal import PassJournal
+from rankopt.atomic_file import replace_file
 
 _SETTINGS = "run.json"
 

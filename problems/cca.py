@@ -198,7 +198,6 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         together = moments if seen is None else seen.merged(moments)
         views = PairedViews(x, targets, reg=self.reg, scale=self.scale)
         solution = DirectCCA().from_moments(together, views, int(self.n_components))
-        assert solution is not None  # there is no fallback
         self._co_moments = together
         _, wide = together.covariances(scale=self.scale)
         of_x, of_y = (Moments(*map(data.views[0].cast, part)) for part in wide)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from manifolds.generalized_stiefel import GeneralizedStiefel
+from manifolds.lazy import lazy_property
 from manifolds.linalg import (
     Array,
     convert,
@@ -34,6 +35,7 @@ from manifolds.product import Product, ProductGeometry
 from manifolds.retractions import CholeskyQR, Orthonormalization, RankDeficientError
 from problems.canonical_pairs import CanonicalPairs
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews, ViewCovariance
+from problems.gradient_rounding import gradient_rounding
 from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, bilinear_value_and_slope
 from rankopt.solvers.parameters import require_at_least
 from rankopt.state import Problem, State
@@ -61,6 +63,8 @@ class CCAProblem(Problem):
     ----------
     manifold : Product
         With the fields ``x`` and ``y``.
+    metrics : list of object with ``solve``
+        Preconditioner of each view.
 
     References
     ----------
@@ -115,6 +119,7 @@ class CCAProblem(Problem):
             )
             for view, metric in enumerate(preconditioners)
         ]
+        self.metrics = [factor.preconditioner for factor in factors]
         self.manifold: Product = Product(x=factors[0], y=factors[1])
         self.weights = _as_weights(weights, n_components, data.like)
         self._nfev = self._nhev = 0
@@ -150,6 +155,10 @@ class CCAProblem(Problem):
                 "give reg > 0, fewer components, or another start point"
             ) from None
         return self._state((point[0] @ tx, point[1] @ ty), _times(products, tx, ty), age=0)
+
+    def restored(self, saved: Any) -> CCAState:
+        x, y, *products, age = saved
+        return self._state((x, y), CovarianceProducts(*products), age)
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """Cost and Euclidean gradient (-Sxy V N, -Sxy^T U N) at any pair of matrices, by one pass."""
@@ -202,6 +211,15 @@ class CCAState(State):
         self.gradient = self.geometry.riemannian_gradient(self.euclidean_gradient)
         self.rounding = 4 * machine_epsilon(point.x) * abs(self.value)
 
+    @lazy_property
+    def gradient_error(self) -> float:
+        """What rounding may leave of the gradient's norm."""
+        return gradient_rounding(self.gradient_norm, self.euclidean_gradient, self.problem.metrics)
+
+    @property
+    def measures(self) -> dict[str, float]:
+        return {"gradient_error": self.gradient_error}
+
     def derivative(self, tangent_vector: Point) -> float:
         return float(self.problem.manifold.euclidean_inner_product(self.euclidean_gradient, tangent_vector))
 
@@ -226,6 +244,12 @@ class CCAState(State):
 
     def along(self, tangent_vector: Point) -> CCACurve:
         return CCACurve(self, tangent_vector)
+
+    def saved(self) -> Any:
+        return *self.point, *self.products, self.age
+
+    def evaluated_anew(self) -> CCAState:
+        return self.problem.start(self.point)
 
 
 class CCACurve(FrameLineCurve):

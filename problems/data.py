@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-from manifolds.linalg import Array, machine_epsilon, namespace
-from problems.co_moments import CoMoments, Covariances
+from manifolds.linalg import Array, is_array, machine_epsilon, namespace
+from problems.co_moments import CoMoments, Covariances, clear_differences
 from problems.data_matrix import ShiftedRows, as_ridge, gather, weighted
 from problems.joint_views import JointViews
-from problems.row_blocks import cross_product, widened, zeros
+from problems.row_blocks import cross_product, has_sparse_rows, widened, zeros
 from problems.row_passes import RowBlock
 
 
@@ -128,7 +128,8 @@ class PairedViews(JointViews):
         maps : pair of array, optional
             Matrices of shapes (dx, rx) and (dy, ry) that rows are multiplied with first.
         double : bool
-            Whether products of single-precision blocks are taken in double precision, too, and not only added up in it.
+            Whether products of single-precision dense rows are taken in double precision, too, and not only added up in
+            it. Those of sparse rows, which are not shifted, always are.
         """
         x, like, shapes = self.views[0], self.like, self.n_features
         if maps is not None:
@@ -138,7 +139,7 @@ class PairedViews(JointViews):
             return [zeros(like, (shapes[i], shapes[j])) for i, j in ((0, 0), (0, 1), (1, 1))]
 
         def add(totals: list[Array], block: ShiftedRows) -> None:
-            left, right = map(widened, block.views) if double else block.views
+            left, right = (widened(view) if double or not is_array(view) else view for view in block.views)
             if maps is not None:
                 left, right = left @ maps[0], right @ maps[1]
             totals[0] += cross_product(left, left)
@@ -146,7 +147,7 @@ class PairedViews(JointViews):
             totals[2] += cross_product(right, right)
 
         self._passes += 1
-        parts, (xx, xy, yy) = gather(self.views, self.rows, start, add, rows=4096)
+        parts, (xx, xy, yy) = gather(self.views, self.rows, start, add, 4096, 8 * sum(shapes) ** 2)
         wide, weight = xx.dtype, x.total_weight
         gaps = [x.cast(gap, wide) for gap in parts]
         means = [x.cast(view.moments.mean, wide) for view in self.views]
@@ -155,8 +156,15 @@ class PairedViews(JointViews):
                 [part @ mapping for part, mapping in zip(parts, maps, strict=True)] for parts in (gaps, means)
             )
         gap_x, gap_y = gaps
+        diagonal = namespace(xx).linalg.diagonal
+        squares = [1.0 * diagonal(total) for total in (xx, yy)]  # copies
         for total, (left, right) in ((xx, (gap_x, gap_x)), (xy, (gap_x, gap_y)), (yy, (gap_y, gap_y))):
-            total -= weight * left[:, None] * right
+            total -= (weight * left)[:, None] * right
+        if maps is None:
+            for total, square, view in zip((xx, yy), squares, self.views, strict=True):
+                every = list(range(total.shape[0]))
+                exact = double or has_sparse_rows(view.data)
+                total[every, every] = clear_differences(diagonal(total), square, xx if exact else like)
         return CoMoments(weight, means[0], means[1], xx, xy, yy, machine_epsilon(x.like))
 
     def products(self, a: Array, b: Array) -> CovarianceProducts:

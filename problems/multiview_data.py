@@ -208,7 +208,7 @@ class MultiviewData(JointViews):
                 total += cross_product(views[i], views[j])
 
         self._passes += 1
-        parts, found = gather(self.views, self.rows, start, add, rows=4096)
+        parts, found = gather(self.views, self.rows, start, add, 4096, 8 * sum(self.n_features) ** 2)
         wide, weight = found[0].dtype, lead.total_weight
         gaps = [lead.cast(gap, wide) for gap in parts]
         sums = {(i, j): total - weight * gaps[i][:, None] * gaps[j] for (i, j), total in zip(pairs, found, strict=True)}

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from manifolds.generalized_stiefel import GeneralizedStiefel
+from manifolds.lazy import lazy_property
 from manifolds.linalg import (
     Array,
     inner_product,
@@ -28,6 +29,7 @@ from manifolds.manifold import Point
 from manifolds.product import Product, ProductGeometry
 from manifolds.retractions import CholeskyQR, RankDeficientError
 from problems.data import ViewCovariance
+from problems.gradient_rounding import gradient_rounding
 from problems.multiview_criteria import CriterionValue, MaxVar, MultiviewCriterion
 from problems.multiview_data import MultiviewCovariances, MultiviewData
 from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial
@@ -55,6 +57,8 @@ class MultiviewProblem(Problem):
     ----------
     manifold : Product
         A factor for each view.
+    metrics : list of object with ``solve``
+        Preconditioner of each view.
 
     Examples
     --------
@@ -97,13 +101,15 @@ class MultiviewProblem(Problem):
         self.criterion = MaxVar() if criterion is None else criterion
         self.retraction = CholeskyQR()
         # The covariances are symmetric and positive by construction, and a probe would cost passes over the data.
-        self.manifold: Product = Product(*(
+        factors = [
             GeneralizedStiefel(
                 ViewCovariance(data, view), self.n_components, preconditioner=metric, retraction=self.retraction,
                 probe=False,
             )
             for view, metric in enumerate(metrics)
-        ))  # fmt: skip
+        ]  # fmt: skip
+        self.metrics = [factor.preconditioner for factor in factors]
+        self.manifold: Product = Product(*factors)
         self._nfev = self._nhev = 0
 
     def counts(self) -> dict[str, int]:
@@ -139,6 +145,11 @@ class MultiviewProblem(Problem):
                     "are; give reg > 0, fewer components, or another start point"
                 ) from None
         return self._state(point, products, normalizers, age=0)
+
+    def restored(self, saved: Any) -> MultiviewState:
+        self._nfev += 1
+        point, products, age = saved
+        return MultiviewState(self, self.manifold.point_type._make(point), list(products), age)
 
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """Cost and Euclidean gradient at any matrices, by one pass."""
@@ -232,6 +243,15 @@ class MultiviewState(State):
         self.gradient = self.geometry.riemannian_gradient(self.euclidean_gradient)
         self.rounding = 4 * machine_epsilon(point[0]) * abs(self.value)
 
+    @lazy_property
+    def gradient_error(self) -> float:
+        """What rounding may leave of the gradient's norm."""
+        return gradient_rounding(self.gradient_norm, self.euclidean_gradient, self.problem.metrics)
+
+    @property
+    def measures(self) -> dict[str, float]:
+        return {"gradient_error": self.gradient_error}
+
     def derivative(self, tangent_vector: Point) -> float:
         return float(self.problem.manifold.euclidean_inner_product(self.euclidean_gradient, tangent_vector))
 
@@ -253,6 +273,12 @@ class MultiviewState(State):
 
     def along(self, tangent_vector: Point) -> MultiviewCurve:
         return MultiviewCurve(self, tangent_vector)
+
+    def saved(self) -> Any:
+        return self.point, tuple(self.products), self.age
+
+    def evaluated_anew(self) -> MultiviewState:
+        return self.problem.start(self.point)
 
 
 class MultiviewCurve(FrameLineCurve):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from manifolds.linalg import Array, identity, machine_epsilon, namespace
 from problems.cca_direct import cholesky_whitening, whitening
-from problems.cca_solvers import SINGLE_PRECISION_ERROR, Request, reachable, warn_of_residual
+from problems.cca_solvers import Request, reachable, stopping_of, warn_of_residual
 from problems.generalized_eigen import generalized_eigh
 from problems.lobpcg import LOBPCG, Iteration
 from problems.multiview_criteria import MaxVar, MultiviewCriterion, SumCor
@@ -19,7 +19,10 @@ from problems.row_blocks import zeros
 from problems.view_preconditioners import JointMetric, ViewPreconditioners, view_preconditioners
 from problems.whitening import Basis, Factor
 from rankopt.minimize import minimize
-from rankopt.solvers.stopping import GradientNorm, MaxIterations, Status
+from rankopt.solvers.stopping import Status
+
+SINGLE_PRECISION_ERROR = 1e-4
+"""Error up to which covariances of single-precision data are trusted: their condition times the machine epsilon."""
 
 
 class MultiviewSolution(NamedTuple):
@@ -248,7 +251,7 @@ def _minimized(
     problem: MultiviewProblem, start: list[Array] | None, method: Any, request: Request
 ) -> tuple[list[Array], Array, Status, int]:
     """Directions and covariances of the best of the runs that the criterion asks for, its status and iterations."""
-    stopping = GradientNorm(absolute=reachable(request.tol, problem.data)) | MaxIterations(request.max_iter)
+    stopping = stopping_of(request, problem.data)
     starts = problem.criterion.starts if isinstance(problem.criterion, SumCor) else 1
     runs = []
     for i in range(starts):

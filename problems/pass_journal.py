@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from manifolds.linalg import Array
-from problems.checkpoint import replace_file
+from rankopt.atomic_file import replace_file
 
 _NAME = "pass-{:06d}.npz"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from manifolds.linalg import Array, is_array, is_torch_array, namespace
+from manifolds.linalg import Array, is_array, is_torch_array, machine_epsilon, namespace
 from problems.row_blocks import bytes_per_row, empty_like, has_cheap_blocks, row_block
 from problems.row_reduction import RowReduction
 from problems.row_source import RowSource, read_ahead, regrouped
@@ -27,12 +27,24 @@ _GATHER_BYTES = 2**27
 _BLOCK_BYTES = 3 * 2**19
 """Default size of a row block: small enough to stay in a core's cache between its two products."""
 
+_DEVICE_BYTES = 2**28
+"""Size at most of a row block on a device: it is in no cache, and a pass should be a few launches only."""
+
+_SINGLE_ROWS = 8192
+"""Rows at most whose products a device adds up in single precision, before they are added up in double precision."""
+
 _STREAM_BYTES = 2**24
 """Size at most of what is read at a time for means, a sketch or covariances."""
 
 _THREAD_BYTES = 2**21
 """Size of what is read at a time for each thread of a thin product: small enough to be in a cache when it is used."""
 
+
+_SHARE_OF_DATA = 0.03
+"""Size of the sums of a pass, in that of the data, up to which each thread has its own."""
+
+_SAMPLE_ROWS = 256
+"""Rows that a pilot mean is made from."""
 
 _MANY = 2**20
 """Rows for which all threads are worth their while."""
@@ -68,12 +80,12 @@ class RowPasses(ABC):
         self.matrices, self.vectors = list(matrices), list(vectors)
         self.n_samples = matrices[0].shape[0]
         row_bytes = sum(map(bytes_per_row, matrices))
-        self.block_rows = max(64, _BLOCK_BYTES // row_bytes) if block_rows is None else int(block_rows)
+        self.block_rows = max(64, self._block_bytes // row_bytes) if block_rows is None else int(block_rows)
         if self.block_rows < 1:
             raise ValueError(f"block_rows must be at least 1, got {block_rows}")
         self.most_rows = max(64, self._gather_bytes // row_bytes) if block_rows is None else self.block_rows
 
-    _gather_bytes = _GATHER_BYTES
+    _block_bytes, _gather_bytes = _BLOCK_BYTES, _GATHER_BYTES
 
     @abstractmethod
     def sum(self, part: Part, rows: int | None = None) -> tuple[Array, ...]:
@@ -90,8 +102,12 @@ class RowPasses(ABC):
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
         """Results of a function of the blocks, with a row for each of theirs, under each other."""
 
+    def sum_wide(self, part: Part, rows: int, sums_bytes: int) -> tuple[Array, ...]:
+        """Sum of ``part(blocks)`` as ``sum_in_order``, side by side where sums of so many bytes are small."""
+        return self.sum_in_order(part, rows)
+
     def sample(self) -> list[Any]:
-        """Some rows of each matrix, where ``sum_in_order`` takes its first block no sooner than others."""
+        """Some rows of each matrix, where the first block may be taken no sooner than others."""
         return []
 
 
@@ -120,9 +136,37 @@ class MemoryRows(RowPasses):
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
         return part(self.blocks(0, self.n_samples, rows))
 
+    def sum_wide(self, part: Part, rows: int, sums_bytes: int) -> tuple[Array, ...]:
+        # A thread has sums and a block of its own. Products of wide blocks use the threads of the BLAS well enough.
+        small = _SHARE_OF_DATA * self.n_samples * sum(map(bytes_per_row, self.matrices))
+        return self.sum(part, rows // 2) if sums_bytes < small else self.sum_in_order(part, rows)
+
+    def sample(self) -> list[Any]:
+        rows = min(_SAMPLE_ROWS, self.most_rows)
+        return [matrix[:rows] if is_array(matrix) else matrix for matrix in self.matrices]
+
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
         found = [function(block) for block in self.blocks(0, self.n_samples)]
         return found[0] if len(found) == 1 else namespace(found[0]).concat(found, axis=0)
+
+
+class DeviceRows(MemoryRows):
+    """Rows of tensors on a device, where the time of a pass in small blocks is that of launching their kernels.
+
+    In double precision blocks are as large as memory allows, whatever is asked for. In single precision, sums over many
+    rows would lose digits.
+    """
+
+    _block_bytes = _gather_bytes = _DEVICE_BYTES
+
+    def __init__(self, matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows: int | None = None) -> None:
+        super().__init__(matrices, vectors, block_rows)
+        self._double = machine_epsilon(empty_like(matrices[0])) < 1e-10
+        if block_rows is None and not self._double:
+            self.block_rows = min(self.block_rows, _SINGLE_ROWS)
+
+    def blocks(self, first: int, stop: int, rows: int | None = None) -> Iterator[RowBlock]:
+        return super().blocks(first, stop, self.most_rows if rows is not None and self._double else rows)
 
 
 class StreamedRows(RowPasses):
@@ -175,7 +219,7 @@ class StreamedRows(RowPasses):
     def sample(self) -> list[Any]:
         if self.journal is None:
             return []
-        blocks = self.stream(256)  # a pass that is known already has no first block
+        blocks = self.stream(_SAMPLE_ROWS)  # a pass that is known already has no first block
         try:
             return next(blocks).views
         finally:
@@ -204,8 +248,11 @@ def row_passes(matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows:
         from problems.dask_rows import DaskPasses
 
         return DaskPasses(matrices, vectors, block_rows)
-    streamed = any(isinstance(matrix, RowSource) for matrix in matrices)
-    return (StreamedRows if streamed else MemoryRows)(matrices, vectors, block_rows)
+    if any(isinstance(matrix, RowSource) for matrix in matrices):
+        return StreamedRows(matrices, vectors, block_rows)
+    like = empty_like(matrices[0])
+    on_device = is_torch_array(like) and like.device.type != "cpu"
+    return (DeviceRows if on_device else MemoryRows)(matrices, vectors, block_rows)
 
 
 def cut(block: RowBlock, first: int, stop: int, rows: int) -> Iterator[RowBlock]:

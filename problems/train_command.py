@@ -295,14 +295,14 @@ def _size(number: float) -> str:
 
 
 def _write_json(file: Path, contents: Mapping[str, Any]) -> None:
-    from problems.checkpoint import replace_file
+    from rankopt.atomic_file import replace_file
 
     replace_file(file, lambda stream: stream.write((json.dumps(contents, indent=2) + "\n").encode()))
 
 
 def _write_pictures(result: TrainingResult, folder: Path) -> list[str]:
-    from problems.checkpoint import replace_file
     from problems.training_figures import loss_figure, rank_figure
+    from rankopt.atomic_file import replace_file
 
     figures = {_LOSS: loss_figure(result)}
     if result.refreshes is not None and len(result.refreshes):

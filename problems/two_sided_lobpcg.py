@@ -10,12 +10,28 @@ P are carried, so that an iteration multiplies with W alone: one pass over the d
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
-from manifolds.linalg import Array, Seed, machine_epsilon, namespace, standard_normal, symmetric_part
+import numpy as np
+
+from manifolds.linalg import (
+    Array,
+    Seed,
+    convert,
+    machine_epsilon,
+    namespace,
+    standard_normal,
+    symmetric_part,
+    to_numpy,
+)
 from problems.canonical_pairs import CanonicalPairs
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews
+from problems.gradient_rounding import gradient_rounding
 from rankopt.solvers.stopping import Status
+
+_NEAR = 20
+"""Times rounding below which residuals that the last iterations have not halved are taken for rounding, too."""
 
 
 class _Side(NamedTuple):
@@ -31,6 +47,18 @@ class _Side(NamedTuple):
     def beside(self, other: _Side) -> _Side:
         xp = namespace(self.v)
         return _Side(*(xp.concat(parts, axis=1) for parts in zip(self, other, strict=True)))
+
+
+class _Pairs(NamedTuple):
+    """Ritz values and vectors of both sides."""
+
+    values: Array
+    x: _Side
+    y: _Side
+
+    def bases(self, previous: tuple[_Side, _Side] | None) -> tuple[_Side, _Side]:
+        """The vectors, and the latest directions beside them."""
+        return (self.x, self.y) if previous is None else (self.x.beside(previous[0]), self.y.beside(previous[1]))
 
 
 class TwoSidedRun(NamedTuple):
@@ -65,7 +93,8 @@ def two_sided_lobpcg(
     preconditioners : pair of object with ``solve``
         M of each view.
     tol : float
-        Bound for the norm of the residuals of the wanted pairs in M^{-1}.
+        Bound for the norm of the residuals of the wanted pairs in M^{-1}. A run also ends, with
+        ``Status.APPROXIMATION_FLOOR``, where rounding of the products is all that may be left of it.
     max_iter : int
     oversampling : int
         Columns beyond the wanted ones, which need not converge: convergence depends on the gap behind them.
@@ -101,31 +130,31 @@ def two_sided_lobpcg(
             standard_normal(rng, (data.n_features[0], width), data.like),
             standard_normal(rng, (data.n_features[1], width), data.like),
         )
-    values, (x, y) = _ritz(_multiplied(data, *start), width)
-    width, age = values.shape[0], 0  # fewer columns where the data are of lower rank
+    best, _ = _ritz(_multiplied(data, *start), width)
+    width, age = best.values.shape[0], 0  # fewer columns where the data are of lower rank
     previous: tuple[_Side, _Side] | None = None
+    known = math.inf
     for iteration in range(max_iter + 1):
-        residuals = y.cross - x.gram * values, x.cross - y.gram * values
-        searches = [metric.solve(r) for metric, r in zip(preconditioners, residuals, strict=True)]
-        size = _size(residuals, searches, n_components)
-        done = size <= tol or iteration == max_iter
-        if age and (done or age >= refresh):
+        last = iteration == max_iter
+        size, fresh = _search(best, previous, preconditioners, n_components)
+        rounding = _rounding(best, size, preconditioners, n_components)
+        status = _status(size, rounding, tol, last=last)
+        if age and (status is not None or age >= refresh):
             # Only what holds for true products counts.
-            values, (x, y) = _ritz(_multiplied(data, x.v, y.v), width)
+            best, _ = _ritz(_multiplied(data, best.x.v, best.y.v), width)
             age, previous = 0, None
-            residuals = y.cross - x.gram * values, x.cross - y.gram * values
-            searches = [metric.solve(r) for metric, r in zip(preconditioners, residuals, strict=True)]
-            size = _size(residuals, searches, n_components)
-        if size <= tol or iteration == max_iter:
-            status = Status.CONVERGED_GRADIENT if size <= tol else Status.ITERATION_LIMIT
-            return _finished(values, x, y, n_components, size, status, iteration)
-        bases = (x, y) if previous is None else (x.beside(previous[0]), y.beside(previous[1]))
-        fresh = [_outside(base, w) for base, w in zip(bases, searches, strict=True)]
-        if not any(w.shape[1] for w in fresh):
-            return _finished(values, x, y, n_components, size, Status.STEP_TOO_SMALL, iteration)
+            size, fresh = _search(best, previous, preconditioners, n_components)
+            rounding = _rounding(best, size, preconditioners, n_components)
+            stalled = known < 2 * size <= _NEAR * rounding
+            status, known = _status(size, math.inf if stalled else rounding, tol, last=last), size
+        if status is None and not any(w.shape[1] for w in fresh):
+            status = Status.STEP_TOO_SMALL
+        if status is not None:
+            return _finished(best, n_components, size, status, iteration)
         new = _multiplied(data, *fresh)
-        wider = [base.beside(_corrected(base, w)) for base, w in zip(bases, new, strict=True)]
-        values, (x, y), previous = _step((wider[0], wider[1]), width)
+        bases = zip(best.bases(previous), new, strict=True)
+        x, y = (base.beside(_corrected(base, w)) for base, w in bases)
+        best, previous = _ritz((x, y), width)
         age += 1
     raise AssertionError("the loop ends by a status")
 
@@ -143,69 +172,105 @@ def _multiplied(data: PairedViews | CovarianceMatrices, a: Array, b: Array) -> t
     return _Side(a, products.xx[:, :p], products.yx[:, :p]), _Side(b, products.yy[:, :q], products.xy[:, :q])
 
 
-def _ritz(sides: tuple[_Side, _Side], width: int) -> tuple[Array, tuple[_Side, _Side]]:
-    """Ritz values and vectors in the spans of two blocks."""
-    values, sides, _ = _step(sides, width)
-    return values, sides
+def _ritz(sides: tuple[_Side, _Side], width: int) -> tuple[_Pairs, tuple[_Side, _Side]]:
+    """Best pairs in the spans of both sides, and the directions that led there from the first ``width`` columns.
 
-
-def _step(sides: tuple[_Side, _Side], width: int) -> tuple[Array, tuple[_Side, _Side], tuple[_Side, _Side]]:
-    """Best pairs in the spans of both sides, and the directions that led there from the first ``width`` columns."""
-    xp = namespace(sides[0].v)
-    coefficients = [_orthonormal(side.v.mT @ side.gram, width) for side in sides]
-    k = coefficients[0].mT @ (sides[0].v.mT @ sides[1].cross) @ coefficients[1]
-    left, values, right = xp.linalg.svd(k, full_matrices=False)
-    best = left[:, :width], right.mT[:, :width]
-    x, y = (side.times(c @ chosen) for side, c, chosen in zip(sides, coefficients, best, strict=True))
-    moved = []
-    for side, c, chosen in zip(sides, coefficients, best, strict=True):
+    The small matrices are decomposed in double precision, on the processor wherever the data are: a device takes longer
+    for each of them than for a pass, and their ranks are needed there anyway.
+    """
+    x, y = sides
+    epsilon = machine_epsilon(x.v)
+    gram_x, gram_y, cross = _numbers(x.v.mT @ x.gram, y.v.mT @ y.gram, x.v.mT @ y.cross)
+    coefficients = [_orthonormal(gram, width, epsilon) for gram in (gram_x, gram_y)]
+    left, values, right = np.linalg.svd(coefficients[0].T @ cross @ coefficients[1], full_matrices=False)
+    best, led = [], []
+    for side, c, chosen in zip(sides, coefficients, (left[:, :width], right.T[:, :width]), strict=True):
         # Orthonormal to the new block: what lies outside of the old one, orthogonalised in orthonormal coordinates.
-        outside = xp.concat([xp.zeros_like(chosen[:width]), chosen[width:]], axis=0)
-        basis = xp.linalg.qr(xp.concat([chosen, outside], axis=1))[0][:, width:]
-        moved.append(side.times(c @ basis[:, : c.shape[1] - width]))
-    return values[:width], (x, y), (moved[0], moved[1])
+        outside = np.concatenate([np.zeros_like(chosen[:width]), chosen[width:]])
+        basis = np.linalg.qr(np.concatenate([chosen, outside], axis=1))[0][:, width : c.shape[1]]
+        both = side.times(convert(c @ np.concatenate([chosen, basis], axis=1), side.v))
+        count = chosen.shape[1]
+        best.append(_Side(*(part[:, :count] for part in both)))
+        led.append(_Side(*(part[:, count:] for part in both)))
+    return _Pairs(convert(values[:width], x.v), best[0], best[1]), (led[0], led[1])
 
 
-def _orthonormal(gram: Array, width: int) -> Array:
+def _numbers(*arrays: Array) -> list[np.ndarray]:
+    """Small arrays as numpy's in double precision, by one transfer from where they are."""
+    xp = namespace(arrays[0])
+    together = to_numpy(xp.concat([xp.reshape(array, (-1,)) for array in arrays])).astype(np.float64)
+    parts = np.split(together, np.cumsum([math.prod(array.shape) for array in arrays])[:-1])
+    return [part.reshape(array.shape) for part, array in zip(parts, arrays, strict=True)]
+
+
+def _orthonormal(gram: np.ndarray, width: int, epsilon: float) -> np.ndarray:
     """Coefficients C with C^T G C = I whose first ``width`` columns have the span of the first ones of the basis.
 
     Directions of the rest that do not stand clear of rounding are left out.
     """
-    xp = namespace(gram)
     gram = symmetric_part(gram)
-    first = _clear(gram[:width, :width])
+    first = _clear(gram[:width, :width], epsilon)
     if gram.shape[0] == width:
         return first
-    zeros = xp.zeros_like(gram[width:, : first.shape[1]])
-    first = xp.concat([first, zeros], axis=0)
-    rest = xp.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)[:, width:]
+    first = np.concatenate([first, np.zeros_like(gram[width:, : first.shape[1]])])
+    rest = np.eye(gram.shape[0])[:, width:]
     for _ in range(2):
-        rest = rest - first @ (first.mT @ (gram @ rest))
-    return xp.concat([first, rest @ _clear(symmetric_part(rest.mT @ gram @ rest))], axis=1)
+        rest = rest - first @ (first.T @ (gram @ rest))
+    return np.concatenate([first, rest @ _clear(symmetric_part(rest.T @ gram @ rest), epsilon)], axis=1)
 
 
-def _clear(gram: Array) -> Array:
+def _clear(gram: np.ndarray, epsilon: float) -> np.ndarray:
     """Coefficients of orthonormal directions of a Gram matrix that stand clear of rounding."""
-    xp = namespace(gram)
-    diagonal = xp.linalg.diagonal(gram)
+    diagonal = np.diagonal(gram)
     positive = diagonal > 0
-    scale = xp.where(positive, 1 / xp.sqrt(xp.where(positive, diagonal, xp.ones_like(diagonal))), 0 * diagonal)
-    values, vectors = xp.linalg.eigh(gram * scale * scale[:, None])
-    kept = values > 10 * gram.shape[0] * machine_epsilon(gram) * values[-1]
-    first = gram.shape[0] - int(xp.sum(xp.astype(kept, xp.int64)))
-    return scale[:, None] * vectors[:, first:] / xp.sqrt(values[first:])
+    scale = np.where(positive, 1 / np.sqrt(np.where(positive, diagonal, 1.0)), 0.0)
+    values, vectors = np.linalg.eigh(gram * scale * scale[:, None])
+    first = int(np.argmax(values > 10 * gram.shape[0] * epsilon * values[-1]))
+    return scale[:, None] * vectors[:, first:] / np.sqrt(values[first:])
 
 
-def _outside(base: _Side, w: Array) -> Array:
-    """Search directions without their part in a basis, of unit length, as far as something is left of them."""
+def _search(
+    best: _Pairs, previous: tuple[_Side, _Side] | None, preconditioners: tuple[Any, Any], n_components: int
+) -> tuple[float, list[Array]]:
+    """Norm of the residuals of the wanted pairs in M^{-1}, and the directions they give outside of the bases."""
+    x, y, p = best.x, best.y, n_components
+    residuals = y.cross - x.gram * best.values, x.cross - y.gram * best.values
+    solved = [metric.solve(r) for metric, r in zip(preconditioners, residuals, strict=True)]
+    squares = [r[:, :p] * w[:, :p] for r, w in zip(residuals, solved, strict=True)]
+    outside = [_outside(base, w) for base, w in zip(best.bases(previous), solved, strict=True)]
+    xp = namespace(x.v)
+    numbers = _numbers(*(xp.sum(part, axis=0) for part in squares), *(size for _, size in outside))
+    # What rounding leaves of a direction inside the basis is none, nor is one where the basis fills the space.
+    clear = [size > 100 * machine_epsilon(x.v) for size in numbers[2:]]
+    fresh = [
+        w / size if np.all(kept) else w[:, np.flatnonzero(kept)] / size[np.flatnonzero(kept)]
+        for (w, size), kept in zip(outside, clear, strict=True)
+    ]
+    return max(float(sum(map(np.sum, numbers[:2]))), 0.0) ** 0.5, fresh
+
+
+def _rounding(best: _Pairs, size: float, preconditioners: tuple[Any, Any], p: int) -> float:
+    """What rounding may leave of residuals of this size."""
+    return gradient_rounding(size, [best.y.cross[:, :p], best.x.cross[:, :p]], preconditioners)
+
+
+def _status(size: float, rounding: float, tol: float, *, last: bool) -> Status | None:
+    """Why a run ends at residuals of this size, or None."""
+    if size <= tol:
+        return Status.CONVERGED_GRADIENT
+    if size <= rounding:
+        return Status.APPROXIMATION_FLOOR
+    return Status.ITERATION_LIMIT if last else None
+
+
+def _outside(base: _Side, w: Array) -> tuple[Array, Array]:
+    """Search directions of unit length without their part in a basis, and the lengths that are left."""
     xp = namespace(w)
-    w = w / _lengths(w)
+    size = xp.linalg.vector_norm(w, axis=0)
+    w = w / xp.where(size > 0, size, xp.ones_like(size))
     for _ in range(2):
         w = w - base.v @ (base.gram.mT @ w)
-    size = xp.linalg.vector_norm(w, axis=0)
-    # What rounding leaves of a direction inside the basis is none, nor is one where the basis fills the space.
-    kept = size > 100 * machine_epsilon(w)
-    return w[:, kept] / size[kept]
+    return w, xp.linalg.vector_norm(w, axis=0)
 
 
 def _corrected(base: _Side, new: _Side) -> _Side:
@@ -214,22 +279,8 @@ def _corrected(base: _Side, new: _Side) -> _Side:
     return _Side(*(part - known @ overlap for part, known in zip(new, base, strict=True)))
 
 
-def _lengths(w: Array) -> Array:
-    xp = namespace(w)
-    size = xp.linalg.vector_norm(w, axis=0)
-    return xp.where(size > 0, size, xp.ones_like(size))
-
-
-def _size(residuals: tuple[Array, Array], searches: list[Array], n_components: int) -> float:
-    """Norm of the residuals of the wanted pairs in M^{-1}."""
-    xp = namespace(residuals[0])
-    squares = sum(
-        float(xp.sum(r[:, :n_components] * w[:, :n_components])) for r, w in zip(residuals, searches, strict=True)
-    )
-    return max(squares, 0.0) ** 0.5
-
-
-def _finished(values: Array, x: _Side, y: _Side, p: int, size: float, status: Status, n_iter: int) -> TwoSidedRun:
-    pairs = CanonicalPairs(values[:p], x.v[:, :p], y.v[:, :p])
+def _finished(best: _Pairs, p: int, size: float, status: Status, n_iter: int) -> TwoSidedRun:
+    x, y = best.x, best.y
+    pairs = CanonicalPairs(best.values[:p], x.v[:, :p], y.v[:, :p])
     products = CovarianceProducts(xx=x.gram[:, :p], xy=y.cross[:, :p], yy=y.gram[:, :p], yx=x.cross[:, :p])
     return TwoSidedRun(pairs, products, size, status, n_iter)

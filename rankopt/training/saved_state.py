@@ -38,11 +38,16 @@ def check_fits(layers: list[Layer], groups: list[dict[str, Any]], state_dict: di
 
 
 def copied_state(layers: list[Layer], state_dict: dict[str, Any]) -> dict[Tensor, dict[str, Any]]:
-    """Saved state of every parameter: tensors are copied to its device, and keep their dtype."""
+    """Saved state of every parameter: tensors are copied to its device, and keep their dtype.
+
+    AdamW's count of steps is kept on the processor, where its coefficients are computed; a fused step moves it.
+    """
     numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
     return {
         layer.parameter: {
-            key: value.detach().to(layer.parameter.device, copy=True) if isinstance(value, Tensor) else value
+            key: value.detach().to("cpu" if key == "step" else layer.parameter.device, copy=True)
+            if isinstance(value, Tensor)
+            else value
             for key, value in state_dict["state"][number].items()
         }
         for layer, number in zip(layers, numbers, strict=True)

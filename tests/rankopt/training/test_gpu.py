@@ -54,7 +54,12 @@ def test_everything_stays_on_the_device(dtype, options):
     for w in layers:
         assert w.is_cuda
         assert torch.isfinite(w).all()
-        assert all(value.is_cuda for value in tensors(optimizer.state[w]).values())
+        held = tensors(optimizer.state[w])
+        if w.dtype == torch.bfloat16:
+            # AdamW's count of steps, a number that its coefficients are computed from, as torch keeps it.
+            count = held.pop("step", torch.zeros(()))
+            assert (count.is_cuda, count.ndim) == (False, 0)
+        assert all(value.is_cuda for value in held.values())
 
 
 def test_re_run_is_bit_identical():

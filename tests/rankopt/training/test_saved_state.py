@@ -165,6 +165,18 @@ def test_loaded_state_is_a_copy():
     assert_identical(optimizer.state_dict(), kept)
 
 
+def test_moments_are_loaded_to_the_device_of_a_parameter_and_counts_to_the_processor():
+    """The coefficients of a step come from its count, which no step should have to fetch from a device."""
+    bias = weight((4,), dtype=torch.bfloat16)
+    optimizer = AdaRankGrad([bias])
+    feed(optimizer, bias, torch.ones(4))
+    elsewhere = torch.nn.Parameter(torch.empty((4,), dtype=torch.bfloat16, device="meta"))
+    fresh = AdaRankGrad([elsewhere])
+    fresh.load_state_dict(optimizer.state_dict())
+    devices = {key: value.device.type for key, value in fresh.state[elsewhere].items() if torch.is_tensor(value)}
+    assert devices == {"step": "cpu", "exp_avg": "meta", "exp_avg_sq": "meta"}
+
+
 def test_options_become_the_saved_ones():
     optimizer, named, _ = make(**REFRESHING, weight_decay=0.3)
     take_step(optimizer, named, next(gradients_of(torch.float32, 1)))
