@@ -112,8 +112,9 @@ def measured(client, kind, d, chunks, rows):
 def seconds_per_chunk(chunks=1000, repeats=3):
     """What a chunk costs beside its arithmetic, in a pass over tiny ones, and what a task costs that does nothing."""
     import dask
+    import dask.array
 
-    data = PairedViews(*views(chunks, 2, 4, np.float32))
+    data = PairedViews(*[dask.array.ones((2 * chunks, 4), chunks=(2, 4), dtype=np.float32) for _ in range(2)])
     directions = [np.ones((4, 1), dtype=np.float32)] * 2
     data.moments  # noqa: B018
     nothing = dask.delayed(lambda *values: None, pure=False)

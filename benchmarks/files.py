@@ -1,4 +1,5 @@
-"""Passes over files of two float32 views of 500 columns: against reading their bytes, against memory, and by dask.
+"""Passes over files of two float32 views of 500 columns: against reading their bytes, against memory, and by dask; and
+text and parquet against the libraries that read them.
 
 ``--gigabytes`` sets the size of both files together: 20 where the disk has room and time, 4 when left out. Files are
 written for the purpose and deleted. Not cached means that the system was told to forget them before each pass.
@@ -113,11 +114,12 @@ def by_dask(paths, repeats):
     from distributed import Client, LocalCluster
 
     shape = np.load(paths[0], mmap_mode="r").shape
+    rows = max(1000, min(50_000, shape[0] // 16))
     cluster = LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
     with cluster, Client(cluster):
         views = [
             dask.array.map_blocks(
-                _rows_of, str(path), chunks=(dask.array.core.normalize_chunks((50_000, D), shape)), dtype=np.float32,
+                _rows_of, str(path), chunks=(dask.array.core.normalize_chunks((rows, D), shape)), dtype=np.float32,
                 meta=np.empty((0, 0), dtype=np.float32),
             )
             for path in paths
@@ -136,6 +138,36 @@ def by_dask(paths, repeats):
 def _rows_of(path, block_info=None):
     (first, stop), _ = block_info[None]["array-location"]
     return np.array(np.load(path, mmap_mode="r")[first:stop])
+
+
+def of_formats(folder, repeats, n=40_000, d=50):
+    """Reading a file of each kind in blocks, against the library that reads it in chunks."""
+    import pandas
+    import pyarrow.parquet
+
+    frame = pandas.DataFrame(np.random.default_rng(0).standard_normal((n, d)), columns=[f"c{j}" for j in range(d)])
+    frame.to_csv(folder / "x.csv", index=False)
+    frame.to_parquet(folder / "x.parquet", row_group_size=10_000)
+    csv, parquet = open_rows(folder / "x.csv"), open_rows(folder / "x.parquet")
+
+    def by_pyarrow():
+        with pyarrow.parquet.ParquetFile(folder / "x.parquet") as file:
+            exhaust(batch.to_pandas().to_numpy() for batch in file.iter_batches(10_000, use_threads=False))
+
+    calls = {
+        "csv": lambda: exhaust(csv.blocks(2000)),
+        "pandas": lambda: exhaust(part.to_numpy() for part in pandas.read_csv(folder / "x.csv", chunksize=2000)),
+        "loadtxt": lambda: np.loadtxt(folder / "x.csv", delimiter=",", skiprows=1),
+        "parquet": lambda: exhaust(parquet.blocks(2000)),
+        "pyarrow": by_pyarrow,
+    }
+    interleaved(calls, 1)
+    return interleaved(calls, max(repeats, 5)), n
+
+
+def exhaust(blocks):
+    for _ in blocks:
+        pass
 
 
 def peak(folder):
@@ -193,6 +225,16 @@ def main():
             _row("pass by dask, two processes", "pass by one process", n, spread["dask"], spread["one process"])
         )
         print(rows[-1], flush=True)
+        formats, some = of_formats(Path(name), options.repeats)
+        rows += [
+            _row(f"{ours}, 50 columns", f"by {other}", some, formats[kind], formats[library])
+            for ours, kind, other, library in (
+                ("csv", "csv", "pandas in chunks", "pandas"),
+                ("csv", "csv", "numpy.loadtxt", "loadtxt"),
+                ("parquet", "parquet", "pyarrow and pandas in chunks", "pyarrow"),
+            )
+        ]
+        print(*rows[-3:], sep="\n", flush=True)
         before, peaked = (None, None) if options.no_peak else peak(Path(name))
     publish(
         "files",

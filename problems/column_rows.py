@@ -16,6 +16,9 @@ from problems.text_rows import column_numbers
 _CHUNK_BYTES = 2**26
 """Size of the largest chunk of rows that is held in memory while blocks are cut from it."""
 
+_BATCH_BYTES = 2**24
+"""Size of what is read of a parquet file at a time."""
+
 
 class ParquetRows(FileRows):
     """Rows of the numeric columns of a parquet file; needs pyarrow.
@@ -65,14 +68,19 @@ class ParquetRows(FileRows):
             ) from None
 
     def _read(self, rows: int) -> Iterator[np.ndarray]:
+        import pyarrow
+
+        at_once = max(rows, _BATCH_BYTES // self.row_bytes)  # a column of a few rows costs as much as one of many
         with _parquet_file(self.path) as file:
-            for batch in file.iter_batches(batch_size=rows, columns=self.columns, use_threads=False):
+            for batch in file.iter_batches(batch_size=at_once, columns=self.columns, use_threads=False):
                 block = np.empty((batch.num_rows, self.shape[1]), dtype=self.dtype)
                 for j, name in enumerate(self.columns or ()):
                     column = batch.column(name)
                     # Missing integers have no number of their own in numpy.
-                    block[:, j] = column.cast("double", safe=False).to_numpy(zero_copy_only=False)
-                yield block
+                    known = column if pyarrow.types.is_floating(column.type) else column.cast("double", safe=False)
+                    block[:, j] = known.to_numpy(zero_copy_only=False)
+                for first in range(0, len(block), rows):
+                    yield block[first : first + rows]
 
 
 def parquet_columns(path: Path) -> list[str]:

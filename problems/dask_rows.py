@@ -62,7 +62,6 @@ class DaskRows(RowSource):
     distributed = True
 
     def __init__(self, data: Any, name: str = "X") -> None:
-
         if not is_dask(data):
             raise TypeError(f"{name} must be a dask array or dataframe, got {type(data).__name__}")
         self.name = name
@@ -182,9 +181,9 @@ class DaskPasses(RowPasses):
         ]
         views = self.sample()
         vectors = [None if v is None else np.zeros(views[0].shape[0], dtype=v.dtype) for v in self.vectors]
-        like = function(RowBlock(0, views[0].shape[0], views, vectors))[:0]
-        of_chunk = partial(_mapped, function, [vector is not None for vector in self.vectors], like)
-        return matrix.map_rows(of_chunk, like.shape[1], *(vector[:, None] for vector in given))
+        width = function(RowBlock(0, views[0].shape[0], views, vectors)).shape[1]
+        of_chunk = partial(_mapped, function, [vector is not None for vector in self.vectors])
+        return matrix.map_rows(of_chunk, width, *(vector[:, None] for vector in given))
 
     def sample(self) -> list[Any]:
         import dask
@@ -331,10 +330,8 @@ def _part_of(part: Part, stretch: _Stretch, *chunks: Any) -> tuple[Array, ...]:
 
 
 def _mapped(
-    function: Callable[[RowBlock], Array], present: list[bool], like: Array, view: Any, *vectors: Any, block_info: Any
+    function: Callable[[RowBlock], Array], present: list[bool], view: Any, *vectors: Any, block_info: Any
 ) -> Array:
-    if not view.shape[0]:
-        return like
     (first, stop), _ = block_info[0]["array-location"]
     given = iter(vectors)
     return function(RowBlock(first, stop, [view], [next(given)[:, 0] if there else None for there in present]))

@@ -147,10 +147,12 @@ class CsvRows(FileRows):
             # Columns are chosen afterwards, so that a line that is too long or too short is met.
             if len(self._used) == self._width:
                 found = self._loaded(lines)
-                if found.shape[1] == self._width:
+                if found.shape == (len(lines), self._width):
                     return np.ascontiguousarray(found[:, self._used])
             elif all(text.count(self._delimiter) == self._width - 1 or '"' in text for _, text in lines):
-                return self._loaded(lines, self._used)
+                found = self._loaded(lines, self._used)
+                if len(found) == len(lines):  # quotes may join lines
+                    return found
         except ValueError:
             pass
         # Read one by one, to say which line it is.

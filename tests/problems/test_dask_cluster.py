@@ -105,6 +105,19 @@ def test_workers_send_each_other_sums_and_no_rows(call, arguments, numbers, clie
     assert moved <= most < 2 * 2000 * 11 * 8  # which is less than two chunks of both views
 
 
+def test_columns_of_one_persisted_array_stay_where_they_are(client):
+    with dask.config.set(scheduler=client):
+        both = client.persist(da.random.default_rng(0).standard_normal((30_000, 11), chunks=(1000, 11)))
+        data = PairedViews(both[:, :6], both[:, 6:])
+        data.moments  # noqa: B018
+        before = moved_bytes(client)
+        found = data.products(np.eye(6)[:, :2], np.eye(5)[:, :2])
+        moved = moved_bytes(client) - before
+        memory = both.compute()
+    assert moved <= 30 * (8 * 48 + 2000) < 1000 * 11 * 8  # sums of all chunks: less than a chunk
+    np.testing.assert_allclose(found.xy, np.cov(memory.T, bias=True)[:6, 6:8], atol=1e-12)
+
+
 def test_what_is_persisted_is_held(client):
     with dask.config.set(scheduler=client):
         data = DataMatrix(client.persist(chunked(X, 300)))  # nobody else holds it

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from problems import CCA, DataMatrix, RowSource, SlicedRows, column_rows, open_rows
+from problems import CCA, DataMatrix, LabelledData, RowSource, SlicedRows, column_rows, open_rows
 from problems.row_source import read_ahead, regrouped
 from tests.problems.files import RNG, D, N, X, dense, write_npy
 from tests.problems.views import correlated_views
@@ -54,6 +54,19 @@ def test_passes_of_a_fit_are_the_reads_of_the_files(solver):
     x, y = (Counted(view) for view in correlated_views(600, 6, 5))
     cca = CCA(2, solver=solver, random_state=0).fit(x, y)
     assert set(x.reads) == set(y.reads) == {cca.n_passes_}
+
+
+def test_pilots_of_classes_are_read_no_further_than_it_takes():
+    x, codes = RNG.standard_normal((1000, 4)), np.repeat([0, 1, 0], [20, 30, 950])
+    source = Counted(x, sizes=(64,))
+    data = LabelledData(source, codes, 2, block_rows=64)
+    assert source.reads.sum() <= 4 * 64  # the first block, and what is read ahead
+    assert data.n_passes == 0
+    source = Counted(x, sizes=(64,))
+    data = LabelledData(source, codes[::-1].copy(), 2, block_rows=64)
+    assert source.reads[:1000].tolist() == [1] * 1000  # the second class is met at the end
+    assert data.n_passes == 1
+    np.testing.assert_allclose(data.means, [x[codes[::-1] == k].mean(axis=0) for k in (0, 1)], atol=1e-13)
 
 
 def test_a_pass_holds_a_few_blocks(tmp_path):

@@ -90,6 +90,12 @@ def test_the_line_of_a_bad_field_is_named(mark, text, message, tmp_path):
         list(rows.blocks(10))
 
 
+def test_a_line_that_ends_within_quotes_is_refused_where_its_column_is_not_read(tmp_path):
+    rows = of_text(tmp_path, 'kind,b\n"x\ny",1\nz,2\n', columns=["b"])
+    with pytest.raises(ValueError, match=r"x.csv, line 2 has 1 fields, not 2"):
+        list(rows.blocks(10))
+
+
 def test_other_encodings_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"x.csv is no text in UTF-8: "):
         of_text(tmp_path, "a,b\n1,2\nä,3\n".encode("latin-1"))
