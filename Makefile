@@ -57,11 +57,11 @@ bench: $(HAS_PEERS)  ## benchmarks against peers (NAME=cca for one); JSON in ben
 	@mkdir -p benchmarks/results
 	@names="$(NAME)"; \
 	if [ -z "$$names" ]; then \
-	  names=$$(cd benchmarks && ls *.py 2>/dev/null | grep -v '^_' | sed 's/\.py$$//' || true); \
+	  names=$$(cd benchmarks && ls -d *.py */__main__.py 2>/dev/null | grep -v '^_' | sed 's/\.py$$//; s/\/__main__$$//' || true); \
 	fi; \
 	if [ -z "$$names" ]; then echo "No benchmarks in benchmarks/." >&2; exit 1; fi; \
 	for name in $$names; do \
-	  if [ ! -f "benchmarks/$$name.py" ]; then echo "There is no benchmark benchmarks/$$name.py." >&2; exit 1; fi; \
+	  if [ ! -f "benchmarks/$$name.py" ] && [ ! -f "benchmarks/$$name/__main__.py" ]; then echo "There is no benchmark benchmarks/$$name.py." >&2; exit 1; fi; \
 	  echo "== $$name"; $(NO_SCREEN) $(BIN)/python -m "benchmarks.$$name"; \
 	done
 
@@ -84,7 +84,7 @@ $(HAS_PROJECT): $(HAS_VENV) pyproject.toml $(CONSTRAINTS)
 
 # The extras bring the project along, so that `make demo` after `make test` installs nothing.
 $(HAS_EXTRAS): $(HAS_VENV) pyproject.toml $(CONSTRAINTS)
-	$(PIP) install --quiet -c $(CONSTRAINTS) -e ".[dev,docs,distributed,text]"
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e ".[dev,docs,distributed,files,text]"
 	@touch $(HAS_PROJECT) $@
 
 $(HAS_PEERS): benchmarks/requirements.txt pyproject.toml $(CONSTRAINTS) | $(HAS_PROJECT)

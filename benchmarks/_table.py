@@ -28,10 +28,14 @@ def publish(name: str, title: str, rows: list[dict], *, page: bool | Sequence[st
     if page:
         _PAGES.mkdir(exist_ok=True)
         table = _PAGES / f"{name}.txt"
-        table.write_text(
-            _as_list_table(Path(sys.argv[0]).stem, title, columns if page is True else page, rows), encoding="utf-8"
-        )
+        table.write_text(_as_list_table(_script(), title, columns if page is True else page, rows), encoding="utf-8")
         print(f"table of the documentation: {table}")
+
+
+def _script() -> str:
+    """Name of the benchmark: a module, or a package that is run by its ``__main__``."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.stem == "__main__" else path.stem
 
 
 def _as_list_table(script: str, title: str, columns: Sequence[str], rows: list[dict]) -> str:

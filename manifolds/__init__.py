@@ -15,6 +15,7 @@ from manifolds.low_rank_retractions import ProjectorSplitting, TruncatedSVD
 from manifolds.manifold import ArrayManifold, LocalGeometry, Manifold, RetractionCurve
 from manifolds.nystrom import NystromApproximation, NystromPreconditioner, randomized_nystrom
 from manifolds.oblique import Oblique
+from manifolds.power import Power
 from manifolds.preconditioner_choice import PreconditionerChoice, gram_preconditioner
 from manifolds.preconditioners import (
     CholeskyPreconditioner,
@@ -26,6 +27,7 @@ from manifolds.preconditioners import (
     TriangularPreconditioner,
 )
 from manifolds.product import Product
+from manifolds.psd_fixed_rank import PSDFixedRank
 from manifolds.retractions import (
     QR,
     Cayley,
@@ -94,7 +96,9 @@ __all__ = [
     "NystromPreconditioner",
     "Oblique",
     "Orthonormalization",
+    "PSDFixedRank",
     "Polar",
+    "Power",
     "Preconditioner",
     "PreconditionerChoice",
     "Product",

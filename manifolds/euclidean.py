@@ -56,7 +56,7 @@ class Euclidean(ArrayManifold):
 class EuclideanGeometry(LocalGeometry):
     """Euclidean space at a point: everything is the identity."""
 
-    manifold: Euclidean
+    manifold: ArrayManifold
 
     def inner_product(self, u: Array, v: Array) -> Array:
         return inner_product(u, v, self.manifold.ndim)

@@ -233,11 +233,9 @@ class _AutogradEvaluation(Evaluation):
         if not (is_torch_array(cost) and cost.requires_grad):
             raise TypeError("the cost does not depend on the point through torch operations; pass gradient=...")
         gradient = torch.autograd.grad(cost, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
-        return _gradient_of_leaves(self._point, iter(gradient))
+        return gradient_of_leaves(self._point, iter(gradient))
 
     def _hessian_product(self, v: Point) -> Point:
-        import torch
-
         if self._objective.hessian is not None:
             return super()._hessian_product(v)
         if any(hasattr(part, "gradient_from_factors") for part in tuples_of(self._point)):
@@ -245,14 +243,7 @@ class _AutogradEvaluation(Evaluation):
                 "second derivatives by the factors of a matrix are not its Hessian; pass hessian=..., a callable "
                 "(x, v) -> Euclidean Hessian product"
             )
-        leaves, _ = self._graph
-        gradient = self._differentiable_gradient
-        if not any(part.requires_grad for part in gradient):
-            return unflatten(self._point, [torch.zeros_like(leaf) for leaf in leaves])
-        product = torch.autograd.grad(
-            gradient, leaves, grad_outputs=leaves_of(v), retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        return unflatten(self._point, product)
+        return product_by_autograd(self._point, self._graph[0], self._differentiable_gradient, v)
 
 
 def _require_torch(leaf: Any) -> Any:
@@ -284,11 +275,26 @@ def unflatten(like: Any, leaves: Any) -> Point:
     return build(like)
 
 
-def _gradient_of_leaves(point: Any, derivatives: Any) -> Point:
+def product_by_autograd(point: Point, leaves: Any, gradient: Any, v: Point) -> Point:
+    """Euclidean Hessian product along v, from a gradient by the leaves that has its own graph."""
+    import torch
+
+    # Where a function is linear, its gradient is constant and has no graph.
+    varying = [(part, entry) for part, entry in zip(gradient, leaves_of(v), strict=True) if part.requires_grad]
+    if not varying:
+        return unflatten(point, [torch.zeros_like(leaf) for leaf in leaves])
+    parts, entries = zip(*varying, strict=True)
+    product = torch.autograd.grad(
+        parts, leaves, grad_outputs=entries, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return unflatten(point, product)
+
+
+def gradient_of_leaves(point: Any, derivatives: Any) -> Point:
     """Gradient from derivatives by a point's arrays; a point that stands for a matrix makes that of the matrix."""
     if not isinstance(point, tuple):
         return next(derivatives)
-    parts = [_gradient_of_leaves(part, derivatives) for part in point]
+    parts = [gradient_of_leaves(part, derivatives) for part in point]
     if hasattr(point, "gradient_from_factors"):
         return point.gradient_from_factors(*parts)
     return type(point)._make(parts)  # type: ignore[attr-defined]

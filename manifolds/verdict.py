@@ -58,7 +58,9 @@ class Verdict:
         for verdict in (*self.parts, self):
             if verdict.errors.size and verdict.errors.max() > 0:
                 label = f"{verdict.name}: slope {verdict.slope:.2f}"
-                line = ax.loglog(verdict.steps, np.maximum(verdict.errors, 1e-300), ".-", label=label)[0]
+                # An error that is zero has no logarithm.
+                shown = np.where(verdict.errors > 0, verdict.errors, np.nan)
+                line = ax.loglog(verdict.steps, shown, ".-", label=label)[0]
                 guide = verdict.errors[-1] * (verdict.steps / verdict.steps[-1]) ** verdict.expected_slope
                 keep = guide >= verdict.errors[verdict.errors > 0].min()
                 ax.loglog(verdict.steps[keep], guide[keep], "--", color=line.get_color(), alpha=0.5)

@@ -53,8 +53,9 @@ if TYPE_CHECKING:
     from problems.samples import SampledMinimum, minimize_on_samples
     from problems.text_rows import CsvRows, SvmlightRows
     from problems.tokenizer import BytePairTokenizer, ByteTokenizer, Tokenizer
-    from problems.training import TrainingResult, TrainingStep, train
+    from problems.training import train
     from problems.training_options import TrainingOptions
+    from problems.training_run import TrainingResult, TrainingStep
 
 _HOMES = {
     "AlternatingMinimization": "alternating_minimization",
@@ -112,8 +113,8 @@ _HOMES = {
     "SvmlightRows": "text_rows",
     "Tokenizer": "tokenizer",
     "TrainingOptions": "training_options",
-    "TrainingResult": "training",
-    "TrainingStep": "training",
+    "TrainingResult": "training_run",
+    "TrainingStep": "training_run",
     "ViewCovariance": "data",
     "correlation_circle": "cca_plots",
     "cross_validated_correlations": "cca_plots",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from problems.row_source import RowSource
 
 _CCA_SOLVERS = ("auto", "direct", "cholesky-qr", "lobpcg", "riemannian", "trust-region", "block-pcg")
-_LDA_SOLVERS = ("auto", "direct", "cholesky-qr", "block-pcg", "lobpcg", "riemannian")
+_LDA_SOLVERS = ("auto", "direct", "cholesky-qr", "dual", "block-pcg", "lobpcg", "riemannian")
 _PRECONDITIONERS = ("auto", "sketched", "nystrom", "diagonal", "exact", "identity")
 _FILES = (
     "A file is .npy, .npz (sparse by rows), .csv, .tsv, .parquet, .svm, .h5 or .zarr, a data set in one "

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from problems.checkpoint import replace_file
 from problems.data_files import data_files
+from problems.file_rows import FileState
 from problems.pass_journal import PassJournal
+from rankopt.atomic_file import replace_file
 
 _SETTINGS = "run.json"
 
@@ -98,6 +99,5 @@ def file_states(settings: Mapping[str, Any]) -> dict[str, list[int]]:
     states = {}
     for path in paths:
         for file in data_files(path):
-            found = file.stat()
-            states[str(file)] = [found.st_size, found.st_mtime_ns]
+            states[str(file)] = list(FileState.of(file)[:2])  # a file that has been moved there and back is the same
     return states

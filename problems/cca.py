@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,6 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         together = moments if seen is None else seen.merged(moments)
         views = PairedViews(x, targets, reg=self.reg, scale=self.scale)
         solution = DirectCCA().from_moments(together, views, int(self.n_components))
-        assert solution is not None  # there is no fallback
         self._co_moments = together
         _, wide = together.covariances(scale=self.scale)
         of_x, of_y = (Moments(*map(data.views[0].cast, part)) for part in wide)
@@ -301,7 +301,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
     def _n_features_out(self) -> int:
         return self.x_rotations_.shape[1]
 
-    def _set(self, solution: Solution, solver: str, moments: tuple[Moments, Moments], n_passes: int) -> None:
+    def _set(self, solution: Solution, solver: str, moments: Sequence[Moments], n_passes: int) -> None:
         """Fitted attributes from the solution."""
         pairs, products = with_fixed_signs(solution.pairs, solution.products)
         self.correlations_, self.x_weights_, self.y_weights_ = pairs

@@ -12,14 +12,16 @@ from manifolds.linalg import (
     machine_epsilon,
     namespace,
     solve_triangular,
-    standard_normal,
     triangular_condition,
     upper_factor,
 )
 from problems.canonical_pairs import CanonicalPairs
 from problems.co_moments import Covariances
 from problems.data_matrix import DataMatrix
-from problems.whitening import Basis, Factor
+from problems.whitening import Basis, Factor, count, factor_condition
+
+_CLEAR = 10
+"""How many times the rounding of the data a direction must vary by to count."""
 
 _FULL_DECOMPOSITION = 64
 """Order up to which all singular vectors are computed, since the leading ones alone are no faster."""
@@ -80,52 +82,67 @@ def leading_singular(matrix: Array, count: int) -> tuple[Array, Array, Array]:
     return left, values, span @ right.mT
 
 
-def whitening(covariance: Array, name: str) -> Factor | Basis:
+def whitening(covariance: Array, name: str, precision: float = 0.0) -> Factor | Basis:
     """Directions W with W^T S W = I, as many as S has numerical rank; S is scaled to unit diagonal first.
 
     W is the inverse Cholesky factor where S is well enough conditioned for it, else made of the eigenvectors whose
-    eigenvalues stand clear of rounding.
+    eigenvalues stand clear of rounding. Columns that do not vary get no weight.
+
+    Parameters
+    ----------
+    covariance : array of shape (d, d)
+    name : str
+        What the warning of a truncation calls the view.
+    precision : float
+        Machine epsilon of the data, where it is larger than that of the covariance: directions that the rounding of
+        the data has made do not count.
     """
-    xp = namespace(covariance)
-    d, epsilon = covariance.shape[0], machine_epsilon(covariance)
+    xp, d = namespace(covariance), covariance.shape[0]
+    tolerance = max(d * machine_epsilon(covariance), (_CLEAR * precision) ** 2)
+    found = _regular_whitening(covariance, tolerance)
+    if found is None:
+        inverse = _inverse_deviations(covariance)
+        if not bool(xp.any(inverse > 0)):
+            raise ValueError(f"{name} has no variance, so it has no canonical correlations")
+        eigenvalues, eigenvectors = xp.linalg.eigh(_scaled(covariance, inverse))
+        first = d - count(eigenvalues > eigenvalues[-1] * tolerance)
+        kept = eigenvalues[first:]
+        found = Basis(inverse[:, None] * eigenvectors[:, first:] / xp.sqrt(kept), float(kept[-1] / kept[0]))
+    warn_of_truncation(name, found.rank, d)
+    return found
+
+
+def _regular_whitening(covariance: Array, tolerance: float) -> Factor | Basis | None:
+    """Cholesky factor, where rounding is clear of the smallest eigenvalue."""
     known = cholesky_whitening(covariance)
-    if known is not None and triangular_condition(known.factor) * d * epsilon < 1e-3:
-        return known
-    inverse = _inverse_deviations(covariance)
-    if not bool(xp.any(inverse > 0)):
-        raise ValueError(f"{name} has no variance, so it has no canonical correlations")
-    eigenvalues, eigenvectors = xp.linalg.eigh(covariance * inverse * inverse[:, None])
-    rank = int(xp.sum(xp.astype(eigenvalues > eigenvalues[-1] * d * epsilon, xp.int64)))
-    if rank < d:
-        warn_of_truncation(name, rank, d)
-    kept = eigenvalues[d - rank :]
-    return Basis(inverse[:, None] * eigenvectors[:, d - rank :] / xp.sqrt(kept), float(kept[-1] / kept[0]))
+    return known if known is not None and triangular_condition(known.factor) * tolerance < 1e-3 else None
 
 
 def cholesky_whitening(covariance: Array) -> Factor | None:
-    """Cholesky factor of a covariance that is scaled to unit diagonal first, or None where it has none."""
-    inverse = _inverse_deviations(covariance)
-    if not bool(namespace(covariance).all(inverse > 0)):
-        return None
-    factor = cholesky(covariance * inverse * inverse[:, None])
-    return None if factor is None else Factor(factor, inverse, factor_condition(factor))
+    """Cholesky factor of a covariance that is scaled to unit diagonal first, or None where it has none.
 
-
-def factor_condition(r: Array, steps: int = 8) -> float:
-    """Estimate of cond(R^T R) by a few steps of power iteration with it and with its inverse, from below."""
-    xp = namespace(r)
-    largest = smallest = standard_normal(0, (r.shape[0], 1), r)
-    for _ in range(steps):
-        largest, smallest = largest / xp.linalg.vector_norm(largest), smallest / xp.linalg.vector_norm(smallest)
-        largest = r.mT @ (r @ largest)
-        smallest = solve_triangular(r, solve_triangular(r, smallest, transpose=True))
-    return float(xp.linalg.vector_norm(largest) * xp.linalg.vector_norm(smallest))
+    Columns that do not vary are left out.
+    """
+    xp, inverse = namespace(covariance), _inverse_deviations(covariance)
+    scaled, kept = _scaled(covariance, inverse), None
+    if not bool(xp.all(inverse > 0)):
+        kept = xp.nonzero(inverse)[0]
+        scaled = scaled[kept][:, kept]
+    factor = cholesky(scaled) if scaled.shape[0] else None
+    return None if factor is None else Factor(factor, inverse, factor_condition(factor), kept)
 
 
 def _inverse_deviations(covariance: Array) -> Array:
     """One over the standard deviations of the columns, zero for constant ones."""
     xp = namespace(covariance)
     return _inverse(xp.sqrt(xp.clip(xp.linalg.diagonal(covariance), 0.0, None)))
+
+
+def _scaled(covariance: Array, inverse: Array) -> Array:
+    """Covariance of columns that are multiplied by these numbers."""
+    scaled = covariance * inverse
+    scaled *= inverse[:, None]
+    return scaled
 
 
 def _inverse(sizes: Array) -> Array:
@@ -137,34 +154,48 @@ def _inverse(sizes: Array) -> Array:
 def sketched_whitening(sketched: Array, view: DataMatrix) -> Basis:
     """Directions W with W^T (A^T A + reg I) W = I for a sketch A of a view, by a QR or singular value decomposition.
 
-    No squares are taken, so that a condition number up to the inverse of the machine epsilon is resolved. Where the
-    view is rank deficient, a pass gives the deviations of its columns: which of the possible directions a truncation
-    leaves depends on their scaling, and must not depend on the sketch.
+    No squares are taken, so that a condition number up to the inverse of the machine epsilon is resolved; directions
+    that the rounding of the data has made are left out. Where the view is rank deficient, a pass gives the deviations
+    of its columns: which of the possible directions a truncation leaves depends on their scaling, and must not depend
+    on the sketch.
     """
     xp, d, name = namespace(sketched), sketched.shape[1], view.name
     if view.reg:
         sketched = xp.concat([sketched, view.reg**0.5 * identity(d, sketched)])
-    inverse, epsilon = _inverse(xp.linalg.vector_norm(sketched, axis=0)), machine_epsilon(sketched)
-    factor = upper_factor(sketched * inverse)
-    if factor.shape[0] == d and triangular_condition(factor) < (1e-2 / (d * epsilon)) ** 2:
+    mean = xp.abs(view.cast(view.moments.mean / view.moments.scale, sketched.dtype))
+    inverse, noise = _clear_deviations(xp.linalg.vector_norm(sketched, axis=0), mean, view)
+    factor, epsilon = upper_factor(sketched * inverse), machine_epsilon(sketched)
+    limit = 1e-2 / max(d * epsilon, 0.1 * float(xp.max(noise)))
+    if factor.shape[0] == d and triangular_condition(factor) < limit**2:
         root = solve_triangular(factor, identity(d, factor))
         return Basis(inverse[:, None] * root, triangular_condition(factor))
     deviations = xp.sqrt(xp.clip(view.cast(view.diagonal(), sketched.dtype), 0.0, None))
-    mean = xp.abs(view.cast(view.moments.mean / view.moments.scale, sketched.dtype))
-    inverse = xp.where(deviations > 10 * machine_epsilon(view.like) * mean, _inverse(deviations), 0 * deviations)
-    if not bool(xp.any(inverse > 0)):
-        raise ValueError(f"{name} has no variance, so it has no canonical correlations")
+    inverse, noise = _clear_deviations(deviations, mean, view)
     _, values, right = xp.linalg.svd(upper_factor(sketched * inverse), full_matrices=False)
-    rank = int(xp.sum(xp.astype(values > max(sketched.shape) * epsilon * values[0], xp.int64)))
-    if rank < d:
-        warn_of_truncation(name, rank, d)
-    return Basis(inverse[:, None] * right[:rank].mT / values[:rank], float(values[0] / values[rank - 1]) ** 2)
+    noise = xp.linalg.vector_norm(right * noise, axis=1)  # along each of the directions
+    clear = (values > max(sketched.shape) * epsilon * values[0]) & (values > noise)
+    right, values = right[clear], values[clear]
+    warn_of_truncation(name, values.shape[0], d)
+    return Basis(inverse[:, None] * right.mT / values, float(values[0] / values[-1]) ** 2)
+
+
+def _clear_deviations(deviations: Array, mean: Array, view: DataMatrix) -> tuple[Array, Array]:
+    """One over the deviations of columns, zero where these are rounding; and what rounding is in these units.
+
+    An entry is rounded in proportion to its size, the mean included. A ridge keeps all directions.
+    """
+    xp, rounding = namespace(deviations), 0.0 if view.reg else _CLEAR * machine_epsilon(view.like)
+    inverse = xp.where(deviations > rounding * mean, _inverse(deviations), 0 * deviations)
+    if not bool(xp.any(inverse > 0)):
+        raise ValueError(f"{view.name} has no variance, so it has no canonical correlations")
+    return inverse, rounding * (1 + mean * inverse)
 
 
 def warn_of_truncation(name: str, rank: int, d: int) -> None:
-    """Say that a view has fewer dimensions than features."""
-    warnings.warn(
-        f"{name} has numerical rank {rank} for {d} features and is truncated to it; reg > 0 keeps all directions",
-        UserWarning,
-        stacklevel=3,
-    )
+    """Say so where a view has fewer dimensions than features."""
+    if rank < d:
+        warnings.warn(
+            f"{name} has numerical rank {rank} for {d} features and is truncated to it; reg > 0 keeps all directions",
+            UserWarning,
+            stacklevel=3,
+        )

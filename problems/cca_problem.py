@@ -156,6 +156,10 @@ class CCAProblem(Problem):
             ) from None
         return self._state((point[0] @ tx, point[1] @ ty), _times(products, tx, ty), age=0)
 
+    def restored(self, saved: Any) -> CCAState:
+        x, y, *products, age = saved
+        return self._state((x, y), CovarianceProducts(*products), age)
+
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """Cost and Euclidean gradient (-Sxy V N, -Sxy^T U N) at any pair of matrices, by one pass."""
         products = self.data.products(*point)
@@ -236,6 +240,12 @@ class CCAState(State):
 
     def along(self, tangent_vector: Point) -> CCACurve:
         return CCACurve(self, tangent_vector)
+
+    def saved(self) -> Any:
+        return *self.point, *self.products, self.age
+
+    def evaluated_anew(self) -> CCAState:
+        return self.problem.start(self.point)
 
 
 class CCACurve(FrameLineCurve):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from manifolds.linalg import Array, identity, namespace, symmetric_part
+from manifolds.linalg import Array, identity, machine_epsilon, namespace, symmetric_part
 from manifolds.sketching import SparseSignSketch
 from problems.block_pcg import block_pcg
 from problems.canonical_pairs import CanonicalPairs
@@ -20,6 +20,7 @@ from problems.cca_direct import (
     pairs_of,
     sketched_whitening,
     solve_dense,
+    warn_of_truncation,
     whitening,
 )
 from problems.cca_problem import CCAProblem
@@ -28,15 +29,11 @@ from problems.data import CovarianceProducts, PairedViews, ViewCovariance, ViewP
 from problems.row_blocks import zeros
 from problems.two_sided_lobpcg import two_sided_lobpcg
 from problems.view_preconditioners import SKETCH_FACTOR, ViewPreconditioners, view_preconditioners
-from problems.whitening import Basis, Factor
+from problems.whitening import Basis, Factor, is_precise
 from problems.wide_vectors import WideData, WideMetric, cast_parts, products_epsilon, wide_vectors, with_wide_vectors
 from rankopt.minimize import minimize
 from rankopt.solvers.parameters import require_at_least
 from rankopt.solvers.stopping import ApproximationFloor, GradientNorm, MaxIterations, Status, StoppingCriterion
-
-SINGLE_PRECISION_ERROR = 1e-4
-"""Error up to which covariances of single-precision data are trusted: their condition times the machine epsilon."""
-
 
 MAX_GRAM_CONDITION = 1e10
 """Condition number of a covariance up to which nothing is gained by a solver that takes no squares."""
@@ -86,8 +83,8 @@ class DirectCCA(CCASolver):
     """Covariances in one pass, their Cholesky factors, and the leading singular vectors of the whitened cross part.
 
     Errors of correlations are about 1e-19 times the condition number of the covariances in double precision. Products
-    of single-precision blocks are added up in double precision; where the condition number asks for it, a second pass
-    takes them in double precision, too.
+    of single-precision blocks are added up in double precision; where the directions that are found let too much of
+    their rounding through, a second pass takes them in double precision, too.
 
     Parameters
     ----------
@@ -110,33 +107,41 @@ class DirectCCA(CCASolver):
         return "direct"
 
     def solve(self, data: PairedViews, request: Request) -> Solution:
-        moments = data.co_moments()
-        solution = self.from_moments(moments, data, request.n_components)
-        if solution is None:
-            assert self.fallback is not None
-            return self.fallback.solve(data, request)._replace(solver=self.fallback.name)
-        single = moments.epsilon > 1e-10
-        if single and moments.epsilon * (solution.condition or 0.0) > SINGLE_PRECISION_ERROR:
-            again = self.from_moments(data.co_moments(double=True), data, request.n_components)
-            return solution if again is None else again
-        return solution
-
-    def from_moments(self, moments: CoMoments, data: PairedViews, n_components: int) -> Solution | None:
-        """Solution from moments that are known, of the data's kind, ridge and scaling; None if it is the fallback's."""
-        covariances, _ = moments.covariances(data.reg, scale=data.scale)
-        x: Factor | Basis | None
-        y: Factor | Basis | None
-        if self.fallback is None:
-            x, y = whitening(covariances.xx, "X"), whitening(covariances.yy, "y")
-        else:
+        single = machine_epsilon(data.like) > 1e-10
+        for double in (False, True) if single else (True,):
+            moments = data.co_moments(double=double)
+            covariances, _ = moments.covariances(data.reg, scale=data.scale)
             x, y = cholesky_whitening(covariances.xx), cholesky_whitening(covariances.yy)
             if x is None or y is None or max(x.condition, y.condition) > MAX_GRAM_CONDITION:
-                return None
-        pairs = pairs_of(covariances, x, y, n_components)
-        products = CovarianceProducts(
-            covariances.xx @ pairs.u, covariances.xy @ pairs.v, covariances.yy @ pairs.v, covariances.xy.mT @ pairs.u
-        )
-        return _cast(data, Solution(pairs, products, max(x.condition, y.condition)))
+                continue
+            solution = _decomposed(covariances, x, y, request.n_components)
+            variances = [
+                namespace(s).linalg.diagonal(s) - ridge
+                for s, ridge in zip((covariances.xx, covariances.yy), data.reg, strict=True)
+            ]
+            if double or is_precise(variances, solution.pairs[1:], max(x.condition, y.condition), data.like):
+                for name, part, d in zip(("X", "y"), (x, y), data.n_features, strict=True):
+                    warn_of_truncation(name, part.rank, d)
+                return _cast(data, solution)
+        if self.fallback is None:
+            return self.from_moments(moments, data, request.n_components)
+        return self.fallback.solve(data, request)._replace(solver=self.fallback.name)
+
+    def from_moments(self, moments: CoMoments, data: PairedViews, n_components: int) -> Solution:
+        """Solution from moments that are known, of the data's kind, ridge and scaling, truncated to what has a rank."""
+        covariances, _ = moments.covariances(data.reg, scale=data.scale)
+        x = whitening(covariances.xx, "X", moments.epsilon)
+        y = whitening(covariances.yy, "y", moments.epsilon)
+        return _cast(data, _decomposed(covariances, x, y, n_components))
+
+
+def _decomposed(covariances: Covariances, x: Factor | Basis, y: Factor | Basis, n_components: int) -> Solution:
+    """Leading pairs of whitened covariances."""
+    pairs = pairs_of(covariances, x, y, n_components)
+    products = CovarianceProducts(
+        covariances.xx @ pairs.u, covariances.xy @ pairs.v, covariances.yy @ pairs.v, covariances.xy.mT @ pairs.u
+    )
+    return Solution(pairs, products, max(x.condition, y.condition))
 
 
 @dataclass(frozen=True)
@@ -308,7 +313,7 @@ class BlockPCGCCA(CCASolver):
     def solve(self, data: PairedViews, request: Request) -> Solution:
         large, small = (0, 1) if data.n_features[0] >= data.n_features[1] else (1, 0)
         small_covariance = data.views[small].gram(double=True)
-        whitened = whitening(small_covariance, data.views[small].name)
+        whitened = whitening(small_covariance, data.views[small].name, machine_epsilon(data.like))
         # Columns of unit variance: no later whitening makes what rounds in the cross covariance larger.
         unit = whitened.whiten(identity(data.n_features[small], small_covariance)).mT
         wide = with_wide_vectors(data)

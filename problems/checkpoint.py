@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from problems.language_model import LanguageModel, LanguageModelConfig
+from rankopt.atomic_file import replace_file
 
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.jsonl"
 
 _FORMAT = "rankopt training checkpoint 1"
-
-
-def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that at any moment, a power cut included, the old one or the new one is there whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as stream:
-        write(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def load_model(path: str | os.PathLike[str]) -> LanguageModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from manifolds.linalg import Array, identity, namespace
+from manifolds.linalg import Array, identity, machine_epsilon, namespace
 
 
 class Moments(NamedTuple):
@@ -93,3 +93,17 @@ def column_scales(scatter: Array, mean: Array, weight: float, epsilon: float, *,
     ones = xp.ones_like(deviation)
     divisor = xp.where(varies & scale, deviation, ones)
     return divisor, xp.where(varies, 1 / divisor, 0 * ones)
+
+
+def clear_differences(differences: Array, squares: Array, like: Array) -> Array:
+    """Sums of squares about the mean, with zeros in the place of what is but rounding of the squares they came from.
+
+    Parameters
+    ----------
+    differences : array of shape (d,)
+        What is left of the squares when those of the mean are subtracted.
+    squares : array of shape (d,)
+    like : array
+        Of the dtype of the data.
+    """
+    return namespace(squares).where(differences > 100 * machine_epsilon(like) * squares, differences, 0 * squares)

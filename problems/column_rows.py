@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import numpy as np
 from problems.file_rows import FileRows, row_dtype
 from problems.row_source import RowSource
 from problems.text_rows import column_numbers
+
+_CHUNK_BYTES = 2**26
+"""Size of the largest chunk of rows that is held in memory while blocks are cut from it."""
 
 
 class ParquetRows(FileRows):
@@ -135,9 +138,7 @@ class SlicedRows(RowSource):
         self.dtype = row_dtype(np.dtype(array.dtype), name)
 
     def blocks(self, rows: int) -> Iterator[np.ndarray]:
-        # Whole chunks are read at a time, since a chunk that is cut is unpacked twice.
-        chunk = (getattr(self._array, "chunks", None) or (1,))[0]
-        step = max(1, rows // chunk) * chunk if isinstance(chunk, int) and chunk <= rows else rows
+        step = self._rows_at_once(rows)
         for first in range(0, self.shape[0], step):
             if tuple(self._array.shape) != self._stored:
                 raise ValueError(
@@ -147,11 +148,44 @@ class SlicedRows(RowSource):
                 block = np.asarray(self._array[first : min(first + step, self.shape[0])])
             except (OSError, ValueError, RuntimeError) as error:
                 raise ValueError(f"{self.where(first)} cannot be read: {error}") from error
-            yield block.reshape(len(block), self.shape[1]).astype(self.dtype, copy=False)
+            block = block.reshape(len(block), self.shape[1]).astype(self.dtype, copy=False)
+            for begin in range(0, len(block), rows):
+                yield block[begin : begin + rows]
+
+    def _rows_at_once(self, rows: int) -> int:
+        """Rows of whole chunks, since a chunk that is cut is unpacked twice; fewer where chunks are huge."""
+        chunk = (getattr(self._array, "chunks", None) or (1,))[0]
+        if not isinstance(chunk, int) or chunk * self.row_bytes > _CHUNK_BYTES:
+            return rows
+        return chunk * max(1, rows // chunk)
 
 
-def hdf5_rows(path: Path, dataset: str | None) -> SlicedRows:
-    """Rows of a data set of an HDF5 file; of its only matrix when no name is given."""
+class StoredRows(FileRows):
+    """Rows of an array in an HDF5 file or in a Zarr folder.
+
+    Parameters
+    ----------
+    path : path
+    dataset : str or None
+        Name of the array; that of the only one when left out.
+    open_array : callable
+        Gives the array of a path and a name, such as ``hdf5_array`` and ``zarr_array``.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], dataset: str | None, open_array: Callable[[Path, str | None], Any]
+    ) -> None:
+        super().__init__(path)
+        self.name = f"{path}::{dataset}" if dataset else str(path)
+        self._rows = SlicedRows(open_array(self.path, dataset), self.name)
+        self.shape, self.dtype = self._rows.shape, self._rows.dtype
+
+    def _read(self, rows: int) -> Iterator[np.ndarray]:
+        return self._rows.blocks(rows)
+
+
+def hdf5_array(path: Path, dataset: str | None) -> Any:
+    """A data set of an HDF5 file; its only one when no name is given."""
     try:
         import h5py
     except ImportError:
@@ -159,16 +193,14 @@ def hdf5_rows(path: Path, dataset: str | None) -> SlicedRows:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        if not path.exists():
-            raise
         raise ValueError(f"{path} is no HDF5 file, or is truncated: {error}") from error
-    matrices: dict[str, Any] = {}
-    file.visititems(lambda name, item: matrices.__setitem__(name, item) if isinstance(item, h5py.Dataset) else None)
-    return SlicedRows(_only(matrices, dataset, path), f"{path}::{dataset}" if dataset else str(path))
+    arrays: dict[str, Any] = {}
+    file.visititems(lambda name, item: arrays.__setitem__(name, item) if isinstance(item, h5py.Dataset) else None)
+    return _only(arrays, dataset, path)
 
 
-def zarr_rows(path: Path, dataset: str | None) -> SlicedRows:
-    """Rows of a Zarr array, or of one in a group; of its only array when no name is given."""
+def zarr_array(path: Path, dataset: str | None) -> Any:
+    """A Zarr array, or one in a group; its only one when no name is given."""
     try:
         import zarr
     except ImportError:
@@ -178,8 +210,9 @@ def zarr_rows(path: Path, dataset: str | None) -> SlicedRows:
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is no Zarr array or group: {error}") from error
     if isinstance(store, zarr.Array):
-        return SlicedRows(store, str(path))
-    return SlicedRows(_only(dict(store.arrays()), dataset, path), f"{path}::{dataset}" if dataset else str(path))
+        return store
+    held = {name: item for name, item in store.members(max_depth=None) if isinstance(item, zarr.Array)}
+    return _only(held, dataset, path)
 
 
 def _only(arrays: dict[str, Any], wanted: str | None, path: Path) -> Any:

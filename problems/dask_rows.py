@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse
 
 from manifolds.linalg import Array
+from problems.chunk_tasks import chunks_of, compute_in_place
 from problems.file_rows import row_dtype
 from problems.row_blocks import is_dask
 from problems.row_passes import Part, RowBlock, RowPasses, cut
@@ -22,10 +23,6 @@ from problems.row_source import RowSource
 
 _FAN_IN = 8
 """Results that are added up at a time, on one worker."""
-
-
-_FUSED = {"optimization.fuse.delayed": True, "optimization.fuse.ave-width": 2}
-"""Making the chunks of two matrices and their sums is one task, so that no chunk moves between workers."""
 
 
 class DaskRows(RowSource):
@@ -82,7 +79,7 @@ class DaskRows(RowSource):
         self.dtype = row_dtype(np.dtype(data.dtype), name)
         if data.numblocks[1] > 1:
             data = data.rechunk({1: -1})
-        self._blocks = data.to_delayed()[:, 0]
+        self._blocks = chunks_of(data)[:, 0]
         self.lengths = tuple(data.chunks[0])
         if any(np.isnan(length) for length in self.lengths):
             self.lengths = dask.compute(*(dask.delayed(_length)(block) for block in self._blocks))
@@ -171,11 +168,10 @@ class DaskPasses(RowPasses):
         rows = self.block_rows if rows is None else rows
         # One copy of what the function holds, such as the directions, for all tasks.
         shared, add = dask.delayed(_Shared(part)), dask.delayed(_added)
-        level = [dask.delayed(_part_of)(shared, *block, rows) for block in self._blocks()]
+        parts = level = [dask.delayed(_part_of)(shared, *block, rows) for block in self._blocks()]
         while len(level) > 1:
             level = [add(level[i : i + _FAN_IN]) for i in range(0, len(level), _FAN_IN)]
-        with dask.config.set(_FUSED):
-            return level[0].compute()
+        return compute_in_place(level[0], parts)
 
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
         return self.sum(part, rows)
@@ -249,7 +245,7 @@ class DaskCodes:
         y = y.to_dask_array() if hasattr(y, "to_dask_array") else y
         if y.ndim != 1:
             raise ValueError(f"y must be a vector of labels, got shape {y.shape}")
-        parts = y.to_delayed()
+        parts = chunks_of(y)
         lengths = dask.compute(*(dask.delayed(_length)(part) for part in parts))
         if sum(lengths) != rows.shape[0]:
             raise ValueError(f"X and y must have the same number of rows, got {rows.shape[0]} and {sum(lengths)}")
@@ -258,7 +254,7 @@ class DaskCodes:
                 dask.array.from_delayed(part, (length,), dtype=y.dtype)
                 for part, length in zip(parts, lengths, strict=True)
             ]
-            parts = dask.array.concatenate(known).rechunk((tuple(rows.lengths),)).to_delayed()
+            parts = chunks_of(dask.array.concatenate(known).rechunk((tuple(rows.lengths),)))
         if classes is None:
             classes = np.unique(np.concatenate(dask.compute(*(dask.delayed(np.unique)(part) for part in parts))))
         self.classes = np.unique(classes)

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-from manifolds.linalg import Array, machine_epsilon, namespace, require_same_kind
-from manifolds.sketching import Sketch
-from problems.co_moments import CoMoments, Covariances, Moments
-from problems.data_matrix import DataMatrix, ShiftedRows, as_ridge, gather, sketch_together, weighted
-from problems.row_blocks import as_data, cross_product, empty_like, widened, zeros
-from problems.row_passes import RowBlock, row_passes
+from manifolds.linalg import Array, is_array, machine_epsilon, namespace
+from problems.co_moments import CoMoments, Covariances, clear_differences
+from problems.data_matrix import ShiftedRows, as_ridge, gather, weighted
+from problems.joint_views import JointViews
+from problems.row_blocks import cross_product, has_sparse_rows, widened, zeros
+from problems.row_passes import RowBlock
 
 
 class CovarianceProducts(NamedTuple):
@@ -69,7 +69,7 @@ class CovarianceMatrices:
         return (self.covariances.yy if view else self.covariances.xx) @ a
 
 
-class PairedViews:
+class PairedViews(JointViews):
     """Two views with the same rows, read in row blocks: means, sketches, covariances and their products.
 
     Parameters
@@ -100,6 +100,8 @@ class PairedViews:
         (found in the first pass, not in an extra one).
     """
 
+    n_features: tuple[int, int]
+
     def __init__(
         self,
         x: Any,
@@ -110,43 +112,8 @@ class PairedViews:
         sample_weight: Any = None,
         block_rows: int | None = None,
     ) -> None:
-        x, y = as_data(x, "X"), as_data(y, "y")
-        require_same_kind(empty_like(y), empty_like(x), "y", "X")
-        if x.shape[0] != y.shape[0]:
-            raise ValueError(f"X and y must have the same number of rows, got {x.shape[0]} and {y.shape[0]}")
-        self.reg, self.scale = as_pair(reg), scale
-        self.views = tuple(
-            DataMatrix(data, reg=ridge, scale=scale, sample_weight=sample_weight, block_rows=block_rows, name=name)
-            for name, data, ridge in zip(("X", "y"), (x, y), self.reg, strict=True)
-        )
-        self.n_samples = x.shape[0]
-        self.n_features = (x.shape[1], y.shape[1])
-        self.rows = row_passes([x, y], [self.views[0].weights], block_rows)
-        self._passes = 0
-
-    @property
-    def n_passes(self) -> int:
-        """Reads of the data so far; a read of one view counts as one."""
-        return self._passes + sum(view.n_passes for view in self.views)
-
-    @property
-    def like(self) -> Array:
-        """Empty array of the data's kind."""
-        return self.views[0].like
-
-    @property
-    def moments(self) -> tuple[Moments, Moments]:
-        """Column means and scales of both views; costs a pass unless one has given them already."""
-        if self.views[0]._moments is None or self.views[1]._moments is None:
-            self._passes += 1
-            gather(self.views, self.rows)
-        return self.views[0].moments, self.views[1].moments
-
-    def sketch(self, sketch: Sketch) -> tuple[Array, Array]:
-        """Sketches S W^{1/2} Xc and S W^{1/2} Yc of both centred views by the same S, in one pass."""
-        self._passes += 1
-        x, y = sketch_together(self.views, sketch, self.rows)
-        return x, y
+        self.reg = as_pair(reg)
+        super().__init__({"X": x, "y": y}, self.reg, scale, sample_weight, block_rows)
 
     def covariances(self) -> Covariances:
         """Dense covariances of both views, in one pass; ridge included."""
@@ -161,7 +128,8 @@ class PairedViews:
         maps : pair of array, optional
             Matrices of shapes (dx, rx) and (dy, ry) that rows are multiplied with first.
         double : bool
-            Whether products of single-precision blocks are taken in double precision, too, and not only added up in it.
+            Whether products of single-precision dense rows are taken in double precision, too, and not only added up in
+            it. Those of sparse rows, which are not shifted, always are.
         """
         x, like, shapes = self.views[0], self.like, self.n_features
         if maps is not None:
@@ -171,7 +139,7 @@ class PairedViews:
             return [zeros(like, (shapes[i], shapes[j])) for i, j in ((0, 0), (0, 1), (1, 1))]
 
         def add(totals: list[Array], block: ShiftedRows) -> None:
-            left, right = map(widened, block.views) if double else block.views
+            left, right = (widened(view) if double or not is_array(view) else view for view in block.views)
             if maps is not None:
                 left, right = left @ maps[0], right @ maps[1]
             totals[0] += cross_product(left, left)
@@ -179,7 +147,7 @@ class PairedViews:
             totals[2] += cross_product(right, right)
 
         self._passes += 1
-        parts, (xx, xy, yy) = gather(self.views, self.rows, start, add, rows=4096)
+        parts, (xx, xy, yy) = gather(self.views, self.rows, start, add, 4096, 8 * sum(shapes) ** 2)
         wide, weight = xx.dtype, x.total_weight
         gaps = [x.cast(gap, wide) for gap in parts]
         means = [x.cast(view.moments.mean, wide) for view in self.views]
@@ -188,8 +156,15 @@ class PairedViews:
                 [part @ mapping for part, mapping in zip(parts, maps, strict=True)] for parts in (gaps, means)
             )
         gap_x, gap_y = gaps
+        diagonal = namespace(xx).linalg.diagonal
+        squares = [1.0 * diagonal(total) for total in (xx, yy)]  # copies
         for total, (left, right) in ((xx, (gap_x, gap_x)), (xy, (gap_x, gap_y)), (yy, (gap_y, gap_y))):
-            total -= weight * left[:, None] * right
+            total -= (weight * left)[:, None] * right
+        if maps is None:
+            for total, square, view in zip((xx, yy), squares, self.views, strict=True):
+                every = list(range(total.shape[0]))
+                exact = double or has_sparse_rows(view.data)
+                total[every, every] = clear_differences(diagonal(total), square, xx if exact else like)
         return CoMoments(weight, means[0], means[1], xx, xy, yy, machine_epsilon(x.like))
 
     def products(self, a: Array, b: Array) -> CovarianceProducts:
@@ -231,11 +206,6 @@ class PairedViews:
         """Products Sxx a and Syy b with the directions (a, b), in one pass."""
         products = self.products(*directions)
         return products.xx, products.yy
-
-    def view_product(self, view: int, a: Array) -> Array:
-        """Product of the covariance of one view (0 or 1) with a direction; a read of that view alone."""
-        self.moments  # noqa: B018 - those of both views come from one pass
-        return self.views[view].products(a)
 
 
 class ViewProducts(Protocol):

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from problems.column_rows import ParquetRows, hdf5_rows, parquet_columns, parquet_labels, zarr_rows
+from problems.column_rows import ParquetRows, StoredRows, hdf5_array, parquet_columns, parquet_labels, zarr_array
 from problems.file_rows import JoinedRows, NpyRows, SparseNpzRows
 from problems.row_source import RowSource
-from problems.text_rows import CsvRows, SvmlightRows
+from problems.text_rows import CsvRows, SvmlightRows, with_same_columns
 
 FORMATS = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".svm", ".svmlight", ".libsvm", ".h5", ".hdf5", ".zarr")
 """Endings of names that are known."""
@@ -69,7 +69,9 @@ def open_rows(
     if len(paths) == 1:
         return first
     named = columns if first.columns is None else first.columns
-    return JoinedRows([first, *(_open_one(other, named) for other in paths[1:])])
+    parts = [first, *(_open_one(other, named) for other in paths[1:])]
+    texts = [part for part in parts if isinstance(part, SvmlightRows)]
+    return JoinedRows(with_same_columns(texts) if len(texts) == len(parts) else parts)
 
 
 def _files_of(path: str | os.PathLike[str]) -> list[Any]:
@@ -100,9 +102,9 @@ def _open_one(path: str | os.PathLike[str], columns: Sequence[str | int] | None)
     if ending == ".npz":
         return SparseNpzRows(file)
     if ending in (".h5", ".hdf5"):
-        return hdf5_rows(file, dataset or None)
+        return StoredRows(file, dataset or None, hdf5_array)
     if ending == ".zarr":
-        return zarr_rows(file, dataset or None)
+        return StoredRows(file, dataset or None, zarr_array)
     return SvmlightRows(file)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from manifolds.linalg import Array, convert, identity, is_array, is_torch_array, namespace, require_same_kind, to_numpy
 from manifolds.sketching import Sketch
-from problems.co_moments import Moments
+from problems.co_moments import Moments, clear_differences
 from problems.row_blocks import (
     as_data,
     column_squares,
@@ -126,7 +126,7 @@ class DataMatrix:
             totals[0] += cross_product(view, view)
 
         self.n_passes += 1
-        gaps, (total,) = gather([self], self.rows, lambda: [zeros(like, shape)], add, rows=4096)
+        gaps, (total,) = gather([self], self.rows, lambda: [zeros(like, shape)], add, 4096, 8 * shape[0] ** 2)
         gap, scale = self.cast(gaps[0], total.dtype), self.cast(self.moments.scale, total.dtype)
         covariance = (total / self.total_weight - gap[:, None] * gap) / (scale[:, None] * scale)
         covariance = covariance + self.reg * identity(self.n_features, total)
@@ -160,7 +160,8 @@ class DataMatrix:
 
         self.n_passes += 1
         gaps, (squares,) = gather([self], self.rows, lambda: [zeros(like, (d,))], add)
-        variances = squares / self.total_weight - self.cast(gaps[0], squares.dtype) ** 2
+        squares /= self.total_weight
+        variances = clear_differences(squares - self.cast(gaps[0], squares.dtype) ** 2, squares, like)
         return self.cast(variances / self.cast(self.moments.scale, squares.dtype) ** 2 + self.reg)
 
     def transform(self, a: Array) -> Array:
@@ -225,6 +226,7 @@ def gather(
     start: Callable[[], list[Array]] = list,
     add: Callable[[list[Array], ShiftedRows], None] | None = None,
     rows: int = 16384,
+    sums_bytes: int | None = None,
 ) -> tuple[list[Array], tuple[Array, ...]]:
     """Pass over matrices with the same rows that finds their moments, and other sums of their shifted rows.
 
@@ -241,16 +243,19 @@ def gather(
         Adds a block of rows to the sums, in place.
     rows : int
         Rows per block at most.
+    sums_bytes : int, optional
+        Size of the sums, which may be added up side by side; in order when left out.
 
     Returns
     -------
     gaps : list of array
-        What the mean of each matrix differs by from its shift.
+        What the mean of each matrix differs by from its shift, in double precision.
     totals : tuple of array
         The sums.
     """
-    count, pilots = len(matrices), [_pilot(view) for view in blocks.sample()]
-    likes, scaled = [matrix.like for matrix in matrices], [matrix.scale for matrix in matrices]
+    count, likes, scaled = len(matrices), [matrix.like for matrix in matrices], [matrix.scale for matrix in matrices]
+    with np.errstate(invalid="ignore"):
+        pilots = [_pilot(view) for view in blocks.sample()]
 
     def part(stretch: Iterator[RowBlock]) -> tuple[Array, ...]:
         sums = [zeros(like, like.shape[1:]) for like in likes]
@@ -273,7 +278,7 @@ def gather(
         return *sums, *squares, *totals
 
     try:
-        found = blocks.sum_in_order(part, rows)
+        found = blocks.sum_in_order(part, rows) if sums_bytes is None else blocks.sum_wide(part, rows, sums_bytes)
         for i, total in enumerate(found[:count]):
             if not bool(namespace(total).all(namespace(total).isfinite(total))):
                 raise NotFiniteError(i)
@@ -283,12 +288,12 @@ def gather(
     gaps = []
     for matrix, pilot, total, square in zip(matrices, pilots, found[:count], found[count : 2 * count], strict=True):
         xp = namespace(total)
-        gap = total / matrix.total_weight
-        deviation = xp.sqrt(xp.clip(square / matrix.total_weight - gap * gap, 0.0, None))
+        gap, square = total / matrix.total_weight, square / matrix.total_weight
+        deviation = xp.sqrt(clear_differences(square - gap * gap, square, matrix.like))
         scale = xp.where((deviation > 0) & matrix.scale, deviation, xp.ones_like(deviation))
-        gaps.append(matrix.cast(gap))
-        mean = gaps[-1] if pilot is None else pilot + gaps[-1]
-        matrix._moments = Moments(mean, matrix.cast(scale))
+        gaps.append(gap)
+        mean = matrix.cast(gap)
+        matrix._moments = Moments(mean if pilot is None else pilot + mean, matrix.cast(scale))
     return gaps, found[2 * count :]
 
 
@@ -314,7 +319,7 @@ def sketch_together(matrices: Sequence[DataMatrix], sketch: Sketch, blocks: RowP
     gaps, (*sketched, ones) = gather(matrices, blocks, start, add)
     factor = lead.total_weight**-0.5
     return [
-        (out * factor - ones * factor * gap) / matrix.moments.scale
+        (out * factor - ones * factor * matrix.cast(gap)) / matrix.moments.scale
         for matrix, out, gap in zip(matrices, sketched, gaps, strict=True)
     ]
 

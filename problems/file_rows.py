@@ -21,7 +21,7 @@ _FREE_REFERENCES = 3
 
 
 class FileState(NamedTuple):
-    """What changes when a file is written to."""
+    """What changes when a file is written to, or one within a folder."""
 
     size: int
     modified: int
@@ -29,9 +29,13 @@ class FileState(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> FileState:
-        """State of a file now."""
+        """State of a file now; of a folder, of all that is in it together."""
         found = os.stat(path)
-        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+        if not path.is_dir():
+            return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+        within = [os.stat(Path(folder) / name) for folder, _, names in os.walk(path) for name in names]
+        sizes, times = [file.st_size for file in within], [file.st_mtime_ns for file in within]
+        return cls(sum(sizes), max(times, default=0), found.st_ino)
 
 
 class FileRows(RowSource):

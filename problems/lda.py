@@ -29,7 +29,7 @@ from problems.lda_shrinkage import ledoit_wolf, shrunken, shrunken_discriminants
 from problems.lda_solvers import Discriminants, choose_solver, discriminants, dual, iterative
 from problems.row_blocks import as_data, is_dask
 from problems.row_source import RowSource
-from problems.whitening import cholesky_qr, gram_whitening, row_space
+from problems.whitening import cholesky_qr, gram_whitening, is_precise, row_space
 
 
 class LDA(DiscriminantRule):
@@ -214,13 +214,12 @@ class LDA(DiscriminantRule):
         if earlier is None and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit: all labels that may come")
         data = self._labelled(X, y, sample_weight, classes=classes, reset=earlier is None)
-        statistics = data.statistics()
+        statistics = data.statistics(double=True)  # what is added up cannot be looked at more closely later
         self._statistics = statistics = statistics if earlier is None else earlier.merged(statistics)
         means = ClassMeans(statistics.means, as_priors(self.priors, statistics.counts))
         self.solver_ = "direct"
         if self.shrinkage is None:
-            precision = machine_epsilon(data.like)
-            result = self._by_gram(statistics, means.priors, data.like, precision, accurate=False)
+            result = self._by_gram(statistics, means.priors, data.like, accurate=False)
             assert result is not None
             self._set_result(result, None, means, data.like)
         else:
@@ -316,23 +315,25 @@ class LDA(DiscriminantRule):
 
     def _direct(self, data: LabelledData, priors: Array) -> Discriminants | None:
         """Directions by the covariance; None where it is too ill conditioned and there is a choice."""
-        accurate, single = self.solver == "auto", machine_epsilon(data.like)
-        statistics = data.statistics()
-        double = machine_epsilon(statistics.scatter)
-        result = self._by_gram(statistics, priors, data.like, single, accurate=accurate, truncate=single == double)
-        if result is None and single > double:
+        accurate, like, statistics = self.solver == "auto", data.like, data.statistics()
+        if machine_epsilon(like) > machine_epsilon(statistics.scatter):
+            result = self._by_gram(statistics, priors, like, accurate=False, truncate=False)
+            squares = namespace(statistics.scatter).linalg.diagonal(statistics.scatter) / statistics.total
+            if data.sparse:  # rows are not centred before they are squared
+                squares = squares + statistics.counts @ statistics.means**2 / statistics.total
+            if result is not None and is_precise([squares], [result.directions], result.condition, like):
+                return result
             # Products in double precision see directions that products of the data's own dtype do not.
-            result = self._by_gram(data.statistics(double=True), priors, data.like, double, accurate=accurate)
-        return result
+            statistics = data.statistics(double=True)
+        return self._by_gram(statistics, priors, like, accurate=accurate)
 
     def _by_gram(
-        self, statistics: ClassStatistics, priors: Array, like: Array, precision: float, *, accurate: bool,
-        truncate: bool = True,
-    ) -> Discriminants | None:  # fmt: skip
+        self, statistics: ClassStatistics, priors: Array, like: Array, *, accurate: bool, truncate: bool = True
+    ) -> Discriminants | None:
         covariance = statistics.scatter / statistics.total
         covariance = covariance + float(self.reg) * identity(covariance.shape[0], covariance)
         seen = statistics.means[statistics.counts > 0]
-        whitening = gram_whitening(covariance, seen, like, precision, accurate=accurate, truncate=truncate)
+        whitening = gram_whitening(covariance, seen, like, accurate=accurate, truncate=truncate)
         return None if whitening is None else discriminants(whitening, ClassMeans(statistics.means, priors).between)
 
     def _fit_shrunken(self, data: LabelledData, priors: Array) -> None:

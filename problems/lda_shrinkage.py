@@ -35,7 +35,7 @@ def shrunken_discriminants(
     coefficients : array of shape (l, d)
     """
     within, between = covariances.within, covariances.total - covariances.within
-    whitening = gram_whitening(within, means.means, within, machine_epsilon(within), accurate=False)
+    whitening = gram_whitening(within, means.means, within, accurate=False)
     assert whitening is not None
     half = symmetric_part(whitening.whiten(whitening.whiten(between).mT))
     pairs = generalized_eigh(half, None, min(rank, half.shape[0]), method="direct", probe=False)

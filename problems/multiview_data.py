@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from manifolds.linalg import Array, identity, machine_epsilon, namespace, require_same_kind
-from manifolds.sketching import Sketch
-from problems.co_moments import Moments, column_scales
-from problems.data_matrix import DataMatrix, ShiftedRows, as_ridge, gather, sketch_together, weighted
-from problems.row_blocks import as_data, cross_product, empty_like, widened, zeros
-from problems.row_passes import RowBlock, row_passes
+from manifolds.linalg import Array, identity, machine_epsilon, namespace
+from problems.co_moments import column_scales
+from problems.data_matrix import ShiftedRows, as_ridge, gather, weighted
+from problems.joint_views import JointViews
+from problems.row_blocks import cross_product, widened, zeros
+from problems.row_passes import RowBlock
 
 
 def row_parts(v: Array, sizes: Sequence[int]) -> list[Array]:
@@ -63,7 +63,7 @@ class MultiviewCovariances:
         return self.block(view, view) @ a
 
 
-class MultiviewData:
+class MultiviewData(JointViews):
     """Several views with the same rows, read in row blocks: means, sketches, covariances and their products.
 
     Parameters
@@ -119,47 +119,9 @@ class MultiviewData:
             raise TypeError(f"views must be a list of data matrices, got {type(views).__name__}")
         if len(views) < 2:
             raise ValueError(f"views must hold at least two data matrices, got {len(views)}")
-        names = [f"views[{i}]" for i in range(len(views))]
-        views = [as_data(view, name) for name, view in zip(names, views, strict=True)]
-        for name, view in zip(names[1:], views[1:], strict=True):
-            require_same_kind(empty_like(view), empty_like(views[0]), name, names[0])
-            if view.shape[0] != views[0].shape[0]:
-                raise ValueError(
-                    f"all views must have the same number of rows, got {views[0].shape[0]} in {names[0]} and "
-                    f"{view.shape[0]} in {name}"
-                )
-        self.reg, self.scale = as_ridges(reg, len(views)), scale
-        self.views = tuple(
-            DataMatrix(view, reg=ridge, scale=scale, sample_weight=sample_weight, block_rows=block_rows, name=name)
-            for name, view, ridge in zip(names, views, self.reg, strict=True)
-        )
-        self.n_samples = views[0].shape[0]
-        self.n_features = tuple(view.shape[1] for view in views)
-        self.rows = row_passes(views, [self.views[0].weights], block_rows)
-        self._passes = 0
-
-    @property
-    def n_passes(self) -> int:
-        """Reads of the data so far; a read of one view counts as one."""
-        return self._passes + sum(view.n_passes for view in self.views)
-
-    @property
-    def like(self) -> Array:
-        """Empty array of the data's kind."""
-        return self.views[0].like
-
-    @property
-    def moments(self) -> tuple[Moments, ...]:
-        """Column means and scales of all views; costs a pass unless one has given them already."""
-        if any(view._moments is None for view in self.views):
-            self._passes += 1
-            gather(self.views, self.rows)
-        return tuple(view.moments for view in self.views)
-
-    def sketch(self, sketch: Sketch) -> tuple[Array, ...]:
-        """Sketches S W^{1/2} Xc_i of all centred views by the same S, in one pass."""
-        self._passes += 1
-        return tuple(sketch_together(self.views, sketch, self.rows))
+        self.reg = as_ridges(reg, len(views))
+        named = {f"views[{i}]": view for i, view in enumerate(views)}
+        super().__init__(named, self.reg, scale, sample_weight, block_rows)
 
     def covariances(self, *, double: bool = False) -> MultiviewCovariances:
         """Dense covariances of all views in double precision, in one pass; ridge included.
@@ -209,11 +171,6 @@ class MultiviewData:
         together = list(zip(products, ridges, strict=True))
         return [part[:, :p] + ridge for part, ridge in together], [part[:, p:] + ridge for part, ridge in together]
 
-    def view_product(self, view: int, a: Array) -> Array:
-        """Product of the covariance of one view with a direction; a read of that view alone."""
-        self.moments  # noqa: B018 - those of all views come from one pass
-        return self.views[view].products(a)
-
     def _products_with_scores(
         self, directions: Sequence[Array], arrange: Callable[[list[Array]], list[Array]]
     ) -> list[Array]:
@@ -251,7 +208,7 @@ class MultiviewData:
                 total += cross_product(views[i], views[j])
 
         self._passes += 1
-        parts, found = gather(self.views, self.rows, start, add, rows=4096)
+        parts, found = gather(self.views, self.rows, start, add, 4096, 8 * sum(self.n_features) ** 2)
         wide, weight = found[0].dtype, lead.total_weight
         gaps = [lead.cast(gap, wide) for gap in parts]
         sums = {(i, j): total - weight * gaps[i][:, None] * gaps[j] for (i, j), total in zip(pairs, found, strict=True)}

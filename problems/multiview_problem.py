@@ -145,6 +145,11 @@ class MultiviewProblem(Problem):
                 ) from None
         return self._state(point, products, normalizers, age=0)
 
+    def restored(self, saved: Any) -> MultiviewState:
+        self._nfev += 1
+        point, products, age = saved
+        return MultiviewState(self, self.manifold.point_type._make(point), list(products), age)
+
     def value_and_gradient(self, point: Point) -> tuple[float, Point]:
         """Cost and Euclidean gradient at any matrices, by one pass."""
         products = self.data.products(point)
@@ -263,6 +268,12 @@ class MultiviewState(State):
 
     def along(self, tangent_vector: Point) -> MultiviewCurve:
         return MultiviewCurve(self, tangent_vector)
+
+    def saved(self) -> Any:
+        return self.point, tuple(self.products), self.age
+
+    def evaluated_anew(self) -> MultiviewState:
+        return self.problem.start(self.point)
 
 
 class MultiviewCurve(FrameLineCurve):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from manifolds.linalg import Array, identity, machine_epsilon, namespace
 from problems.cca_direct import cholesky_whitening, whitening
-from problems.cca_solvers import SINGLE_PRECISION_ERROR, Request, reachable, stopping_of, warn_of_residual
+from problems.cca_solvers import Request, reachable, stopping_of, warn_of_residual
 from problems.generalized_eigen import generalized_eigh
 from problems.lobpcg import LOBPCG, Iteration
 from problems.multiview_criteria import MaxVar, MultiviewCriterion, SumCor
@@ -21,6 +21,9 @@ from problems.whitening import Basis, Factor
 from problems.wide_vectors import cast_parts, wide_vectors
 from rankopt.minimize import minimize
 from rankopt.solvers.stopping import Status
+
+SINGLE_PRECISION_ERROR = 1e-4
+"""Error up to which covariances of single-precision data are trusted: their condition times the machine epsilon."""
 
 
 class MultiviewSolution(NamedTuple):

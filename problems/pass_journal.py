@@ -7,13 +7,14 @@ answered from the journal, and only those that are missing read the data.
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from manifolds.linalg import Array
-from problems.checkpoint import replace_file
+from rankopt.atomic_file import replace_file
 
 _NAME = "pass-{:06d}.npz"
 
@@ -75,7 +76,7 @@ class PassJournal:
 
     def _load(self, path: Path) -> tuple[Array, ...]:
         try:
-            with np.load(path, allow_pickle=False) as kept:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as kept:
                 return tuple(kept[f"arr_{i}"] for i in range(len(kept.files)))
-        except (ValueError, KeyError, EOFError) as error:
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} cannot be read; start again with --force: {error}") from error

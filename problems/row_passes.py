@@ -40,6 +40,12 @@ _THREAD_BYTES = 2**21
 """Size of what is read at a time for each thread of a thin product: small enough to be in a cache when it is used."""
 
 
+_SHARE_OF_DATA = 0.03
+"""Size of the sums of a pass, in that of the data, up to which each thread has its own."""
+
+_SAMPLE_ROWS = 256
+"""Rows that a pilot mean is made from."""
+
 _MANY = 2**20
 """Rows for which all threads are worth their while."""
 
@@ -96,8 +102,12 @@ class RowPasses(ABC):
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
         """Results of a function of the blocks, with a row for each of theirs, under each other."""
 
+    def sum_wide(self, part: Part, rows: int, sums_bytes: int) -> tuple[Array, ...]:
+        """Sum of ``part(blocks)`` as ``sum_in_order``, side by side where sums of so many bytes are small."""
+        return self.sum_in_order(part, rows)
+
     def sample(self) -> list[Any]:
-        """Some rows of each matrix, where ``sum_in_order`` takes its first block no sooner than others."""
+        """Some rows of each matrix, where the first block may be taken no sooner than others."""
         return []
 
 
@@ -125,6 +135,15 @@ class MemoryRows(RowPasses):
 
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
         return part(self.blocks(0, self.n_samples, rows))
+
+    def sum_wide(self, part: Part, rows: int, sums_bytes: int) -> tuple[Array, ...]:
+        # A thread has sums and a block of its own. Products of wide blocks use the threads of the BLAS well enough.
+        small = _SHARE_OF_DATA * self.n_samples * sum(map(bytes_per_row, self.matrices))
+        return self.sum(part, rows // 2) if sums_bytes < small else self.sum_in_order(part, rows)
+
+    def sample(self) -> list[Any]:
+        rows = min(_SAMPLE_ROWS, self.most_rows)
+        return [matrix[:rows] if is_array(matrix) else matrix for matrix in self.matrices]
 
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
         found = [function(block) for block in self.blocks(0, self.n_samples)]
@@ -200,7 +219,7 @@ class StreamedRows(RowPasses):
     def sample(self) -> list[Any]:
         if self.journal is None:
             return []
-        blocks = self.stream(256)  # a pass that is known already has no first block
+        blocks = self.stream(_SAMPLE_ROWS)  # a pass that is known already has no first block
         try:
             return next(blocks).views
         finally:

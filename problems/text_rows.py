@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -13,9 +15,13 @@ from typing import IO, Any
 import numpy as np
 
 from problems.file_rows import FileRows
+from problems.row_source import regrouped
 
 _SCANNED_ROWS = 16384
 """Rows at a time of a first reading that counts them."""
+
+_PIECE_BYTES = 2**21
+"""Bytes of comma-separated values that are read at a time."""
 
 
 class CsvRows(FileRows):
@@ -52,27 +58,29 @@ class CsvRows(FileRows):
         if not isinstance(delimiter, str) or len(delimiter) != 1:
             raise ValueError(f"delimiter must be one character, got {delimiter!r}")
         self._delimiter = delimiter
-        with self._open() as stream:
-            first = next(filter(str.strip, stream), None)
-            if first is None:
-                raise ValueError(f"{self.name} is empty")
-            fields = next(csv.reader([first], delimiter=delimiter))
-            names = [field.strip() for field in fields]
-            self._has_header = not all(map(_is_number, names))
-            stream.seek(0)
-            count = sum(1 for line in stream if line.strip())
+        try:
+            with open(self.path, encoding="utf-8-sig", newline="") as stream:
+                lead = list(_to_first_text(stream))
+                count = len(lead[-1:]) + sum(1 for line in stream if line.strip())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.name} is no text in UTF-8: {error}") from error
+        if not lead:
+            raise ValueError(f"{self.name} is empty")
+        names = [field.strip() for field in next(csv.reader(lead[-1:], delimiter=delimiter))]
+        self._has_header = not all(map(_is_number, names))
         self._width = len(names)
         self.all_columns = names if self._has_header else None
         self._used = column_numbers(columns, self.all_columns, self._width, self.name)
         self.columns = [names[j] for j in self._used] if self._has_header else None
         self.shape = (count - self._has_header, len(self._used))
+        self._lines_before = len(lead) if self._has_header else 0
+        self._bytes_before = len("".join(lead[: self._lines_before]).encode())
 
     def labels(self, column: str | int) -> np.ndarray:
         """Entries of one column as text, shape (n,)."""
         (j,) = column_numbers([column], self.all_columns, self._width, self.name)
-        with self._open() as stream:
-            lines = _numbered(stream, self._has_header)
-            return np.array([self._field(text, j, number) for number, text in lines])
+        with _as_text(self._open()) as stream:
+            return np.array([self._field(text, j, number) for number, text in _numbered(stream, self._lines_before)])
 
     def _field(self, text: str, j: int, number: int) -> str:
         fields = next(csv.reader([text], delimiter=self._delimiter))
@@ -80,16 +88,61 @@ class CsvRows(FileRows):
             raise ValueError(f"{self.name}, line {number} has {len(fields)} fields, not {self._width}")
         return fields[j].strip()
 
-    def _open(self) -> Any:
-        return open(self.path, encoding="utf-8-sig", newline="")
+    def _open(self) -> IO[bytes]:
+        """The file at its first row."""
+        stream = open(self.path, "rb")  # noqa: SIM115
+        if stream.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+            stream.seek(0)
+        stream.seek(self._bytes_before, os.SEEK_CUR)
+        return stream
 
     def _read(self, rows: int) -> Iterator[np.ndarray]:
+        return regrouped(self._pieces(), rows)
+
+    def _pieces(self) -> Iterator[np.ndarray]:
+        """Rows of pieces of the file that end with a line."""
+        before = self._lines_before
         with self._open() as stream:
-            lines = _numbered(stream, self._has_header)
-            while some := list(islice(lines, rows)):
-                yield self._parsed(some)
+            for lines in _whole_lines(stream):
+                found = self._parsed_by_arrow(lines)
+                yield self._parsed(list(_numbered(_as_text(io.BytesIO(lines)), before))) if found is None else found
+                before += _count_lines(lines)
+
+    def _parsed_by_arrow(self, lines: bytes) -> np.ndarray | None:
+        """Rows of some lines by pyarrow, several times as fast as numpy; None without it, or where a line is unusual.
+
+        It accepts what Python takes for a number and nothing else but payloads of NaN, and rounds alike.
+        """
+        try:
+            import pyarrow.csv
+        except ImportError:
+            return None
+        names = list(map(str, range(self._width)))
+        used = [names[j] for j in self._used]
+        try:
+            table = pyarrow.csv.read_csv(
+                pyarrow.py_buffer(lines),
+                pyarrow.csv.ReadOptions(use_threads=False, column_names=names, block_size=len(lines) + 1),
+                pyarrow.csv.ParseOptions(delimiter=self._delimiter),
+                pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(used, pyarrow.float64()),
+                    include_columns=list(dict.fromkeys(used)),
+                    null_values=[""],
+                    check_utf8=False,
+                ),
+            )
+        except pyarrow.ArrowInvalid:
+            return None
+        if table.num_rows != _count_lines(lines):
+            return None  # lines that are blank, or that a quoted field has joined
+        rows = np.empty((table.num_rows, len(used)))
+        for j, name in enumerate(used):
+            rows[:, j] = table.column(name).to_numpy()
+        return rows
 
     def _parsed(self, lines: list[tuple[int, str]]) -> np.ndarray:
+        if not lines:
+            return np.empty((0, len(self._used)))
         try:
             # Columns are chosen afterwards, so that a line that is too long or too short is met.
             if len(self._used) == self._width:
@@ -122,19 +175,23 @@ class CsvRows(FileRows):
 class SvmlightRows(FileRows):
     r"""Rows of a file in the svmlight (libsvm) format as sparse blocks, float64, and their labels.
 
-    Opening reads the file once, to count rows and columns. Columns are numbered from one, or from zero where a zero is
-    met.
+    Opening reads the file once, to count rows and columns.
 
     Parameters
     ----------
     path : path
     n_features : int, optional
         Columns, where the last ones may hold nothing; found in the file when left out.
+    zero_based : bool, optional
+        Whether columns are numbered from zero instead of one; when left out, they are where a zero is met.
 
     Attributes
     ----------
     target : array of shape (n,)
         The labels.
+    highest : int
+        Highest number of a column.
+    zero_based : bool
 
     Examples
     --------
@@ -151,22 +208,26 @@ class SvmlightRows(FileRows):
     sparse = True
     dtype = np.dtype(np.float64)
 
-    def __init__(self, path: str | os.PathLike[str], *, n_features: int | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, n_features: int | None = None, zero_based: bool | None = None
+    ) -> None:
         super().__init__(path)
-        targets, widest, lowest, entries = [np.empty(0)], 0, 1, 0
+        targets, self.highest, lowest, self._entries = [np.empty(0)], 0, 1, 0
         with open(self.path, "rb") as stream:
             for block, target in self._chunks(stream, _SCANNED_ROWS, 2**31 - 2, zero_based=True):
                 targets.append(target)
-                entries += block.nnz
+                self._entries += block.nnz
                 if block.nnz:
-                    widest, lowest = max(widest, int(block.indices.max())), min(lowest, int(block.indices.min()))
+                    self.highest = max(self.highest, int(block.indices.max()))
+                    lowest = min(lowest, int(block.indices.min()))
+        if lowest == 0 and zero_based is False:
+            raise ValueError(f"{self.name} has a column 0, so that zero_based must be True or left out")
         self.target = np.concatenate(targets)
-        self._zero_based = lowest == 0
-        found = widest + self._zero_based
+        self.zero_based = lowest == 0 if zero_based is None else zero_based
+        found = self.highest + self.zero_based
         if n_features is not None and n_features < found:
             raise ValueError(f"n_features must be at least {found}, the columns of {self.name}, got {n_features}")
         self.shape = (len(self.target), found if n_features is None else n_features)
-        self._entries = entries
 
     @property
     def row_bytes(self) -> int:
@@ -174,7 +235,7 @@ class SvmlightRows(FileRows):
 
     def _read(self, rows: int) -> Iterator[Any]:
         with open(self.path, "rb") as stream:
-            for block, _ in self._chunks(stream, rows, self.shape[1], zero_based=self._zero_based):
+            for block, _ in self._chunks(stream, rows, self.shape[1], zero_based=self.zero_based):
                 yield block
 
     def _chunks(
@@ -192,6 +253,18 @@ class SvmlightRows(FileRows):
                 ) from error
             count += len(some)
             yield block, target
+
+
+def with_same_columns(parts: Sequence[SvmlightRows]) -> list[SvmlightRows]:
+    """The same rows where all files number columns as one of them shows, and have as many as the widest."""
+    zero_based = any(part.zero_based for part in parts)
+    width = max(part.highest for part in parts) + zero_based
+    found = []
+    for part in parts:
+        part = copy(part)
+        part.zero_based, part.shape = zero_based, (part.shape[0], width)
+        found.append(part)
+    return found
 
 
 def column_numbers(
@@ -216,10 +289,41 @@ def column_numbers(
     return found
 
 
-def _numbered(stream: Any, has_header: bool) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank and their numbers, without the header."""
-    lines = ((number, text) for number, text in enumerate(stream, start=1) if text.strip())
-    return islice(lines, 1 if has_header else 0, None)
+def _to_first_text(stream: Iterable[str]) -> Iterator[str]:
+    """Lines up to the first one that is not blank; none where all are."""
+    blank: list[str] = []
+    for line in stream:
+        if line.strip():
+            yield from blank
+            yield line
+            return
+        blank.append(line)
+
+
+def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """All that is left of a stream in pieces that end with a line."""
+    waiting: list[bytes] = []
+    while piece := stream.read(_PIECE_BYTES):
+        end = piece.rfind(b"\n") + 1
+        if end:
+            yield b"".join([*waiting, piece[:end]])
+            waiting = []
+        waiting.append(piece[end:])
+    if rest := b"".join(waiting):
+        yield rest
+
+
+def _count_lines(lines: bytes) -> int:
+    return lines.count(b"\n") + (not lines.endswith(b"\n"))
+
+
+def _as_text(stream: IO[bytes]) -> IO[str]:
+    return io.TextIOWrapper(stream, encoding="utf-8", newline="")
+
+
+def _numbered(lines: Iterable[str], before: int) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank and their numbers, where so many have come before them."""
+    return ((number, text) for number, text in enumerate(lines, start=before + 1) if text.strip())
 
 
 def _is_number(field: str) -> bool:

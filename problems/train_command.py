@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from problems.corpus import Corpus
-    from problems.training import TrainingResult
+    from problems.training_run import TrainingResult
 
 _RUN, _TOKENIZER, _LOSS, _RANKS = "run.json", "tokenizer.json", "loss.png", "ranks.png"
 
@@ -158,8 +158,9 @@ def run(options: argparse.Namespace) -> int:
     """Train, and say what came out."""
     from problems.checkpoint import CHECKPOINT, METRICS, RunFolder
     from problems.language_model import LanguageModel, LanguageModelConfig
-    from problems.training import find_device, train
+    from problems.training import train
     from problems.training_options import TrainingOptions, build_optimizer
+    from problems.training_run import find_device
 
     folder: Path = options.output
     present = [name for name in (CHECKPOINT, METRICS, _RUN, _TOKENIZER, _LOSS, _RANKS) if (folder / name).exists()]
@@ -294,14 +295,14 @@ def _size(number: float) -> str:
 
 
 def _write_json(file: Path, contents: Mapping[str, Any]) -> None:
-    from problems.checkpoint import replace_file
+    from rankopt.atomic_file import replace_file
 
     replace_file(file, lambda stream: stream.write((json.dumps(contents, indent=2) + "\n").encode()))
 
 
 def _write_pictures(result: TrainingResult, folder: Path) -> list[str]:
-    from problems.checkpoint import replace_file
     from problems.training_figures import loss_figure, rank_figure
+    from rankopt.atomic_file import replace_file
 
     figures = {_LOSS: loss_figure(result)}
     if result.refreshes is not None and len(result.refreshes):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from problems.training import TrainingResult
+from problems.training_run import TrainingResult
 
 _COLUMNS = 500
 """Columns at most in the picture of ranks."""

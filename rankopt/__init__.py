@@ -9,8 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rankopt import plots
+from rankopt.checkpoint import Checkpoint
+from rankopt.constrained_run import AugmentedLagrangian
+from rankopt.constraints import Constraint, Equality, Inequality
 from rankopt.minimize import minimize
 from rankopt.minimize_batch import minimize_batch
+from rankopt.minimize_constrained import minimize_constrained
 from rankopt.quadratic import QuadraticObjective, QuadraticProblem
 from rankopt.sampled import SampledProblem
 from rankopt.scipy_function import ScipyFunction, from_scipy
@@ -27,12 +31,14 @@ from rankopt.solvers.gradient_descent import BarzilaiBorwein, GradientDescent, G
 from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.line_search import Armijo, LineSearch, Wolfe
 from rankopt.solvers.method import Context, Method, Step
+from rankopt.solvers.newton_cg import NewtonCG
 from rankopt.solvers.stopping import (
     AllOf,
     AnyOf,
     ApproximationFloor,
     BatchProgress,
     CostChange,
+    Feasibility,
     GradientNorm,
     MaxEvaluations,
     MaxIterations,
@@ -101,14 +107,19 @@ __all__ = [
     "AnyOf",
     "ApproximationFloor",
     "Armijo",
+    "AugmentedLagrangian",
     "BarzilaiBorwein",
     "BatchProgress",
     "BetaRule",
+    "Checkpoint",
     "CompletedTransport",
     "ConjugateGradient",
+    "Constraint",
     "Context",
     "CostChange",
     "Curve",
+    "Equality",
+    "Feasibility",
     "FiraResidual",
     "FletcherReeves",
     "GaLore",
@@ -118,6 +129,7 @@ __all__ = [
     "GrowingStep",
     "HagerZhang",
     "HestenesStiefel",
+    "Inequality",
     "KeepMoments",
     "LayerMemory",
     "LineSearch",
@@ -130,6 +142,7 @@ __all__ = [
     "Method",
     "MomentTransport",
     "Moments",
+    "NewtonCG",
     "ObjectiveProblem",
     "ParameterGroups",
     "PolakRibiere",
@@ -163,6 +176,7 @@ __all__ = [
     "memory_report",
     "minimize",
     "minimize_batch",
+    "minimize_constrained",
     "param_groups",
     "plots",
 ]

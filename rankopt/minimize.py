@@ -13,12 +13,14 @@ from manifolds.linalg import Seed, machine_epsilon
 from manifolds.manifold import Manifold, Point
 from manifolds.objective import as_objective
 from manifolds.sampled.function import SampledFunction
+from rankopt.checkpoint import Checkpoint, CheckpointFile, SavedRun, Snapshot
 from rankopt.quadratic import QuadraticObjective
 from rankopt.sampled import SampledProblem
 from rankopt.solvers.conjugate_gradient import ConjugateGradient
 from rankopt.solvers.gradient_descent import GradientDescent
 from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.method import Context, Method
+from rankopt.solvers.newton_cg import NewtonCG
 from rankopt.solvers.stopping import Progress, Status, StoppingCriterion, as_criterion
 from rankopt.solvers.trust_region import TrustRegion
 from rankopt.state import ObjectiveProblem, Problem, State
@@ -27,6 +29,7 @@ _METHODS: dict[str, type[Method[Any]]] = {
     "conjugate-gradient": ConjugateGradient,
     "gradient-descent": GradientDescent,
     "lbfgs": LBFGS,
+    "newton-cg": NewtonCG,
     "trust-region": TrustRegion,
 }
 
@@ -44,6 +47,7 @@ def minimize(
     callback: Callable[[OptimizeResult], Any] | None = None,
     rng: Seed = None,
     progress: bool | str = False,
+    checkpoint: Checkpoint | None = None,
 ) -> OptimizeResult:
     """Minimize a function f(x) over the points x of a manifold.
 
@@ -57,15 +61,15 @@ def minimize(
     manifold : Manifold
     x0 : point, optional
         Start point. One that is off the manifold by at most one percent is projected; a random one when left out.
-    method : {"trust-region", "lbfgs", "conjugate-gradient", "gradient-descent"} or Method, optional
+    method : {"trust-region", "newton-cg", "lbfgs", "conjugate-gradient", "gradient-descent"} or Method, optional
         A name, or a configured value such as ``ConjugateGradient(beta=HagerZhang())``. By default a trust region where
         Hessian products are to be had (``hessian`` is given, autograd differentiates the cost, or the objective has
         ``hessian_product``), else conjugate gradients, as on problems whose line search is nearly free.
     gradient : callable or True, optional
         ``x -> Euclidean gradient``.
     hessian : callable, optional
-        ``(x, v) -> Euclidean Hessian product``, which trust regions use; without it they take differences of
-        gradients, or what autograd gives.
+        ``(x, v) -> Euclidean Hessian product``, which methods of second order use; without it they take differences
+        of gradients, or what autograd gives.
     preconditioner : callable, optional
         ``(x, v) -> tangent vector``: an approximate inverse of the Hessian, positive definite in the metric.
     stopping : StoppingCriterion, optional
@@ -79,6 +83,8 @@ def minimize(
         Where the random start point comes from.
     progress : bool or str
         Whether to show a progress bar; a string is its label.
+    checkpoint : Checkpoint, optional
+        File to which the run writes its state now and then, and from which it goes on where the file exists.
 
     Returns
     -------
@@ -91,8 +97,10 @@ def minimize(
     Raises
     ------
     ValueError
-        If the start point is far off the manifold or has the wrong shape, the cost is not finite there, or the gradient
-        has the wrong shape.
+        If the start point is far off the manifold or has the wrong shape, the cost is not finite there, the gradient
+        has the wrong shape, or the checkpoint's file is another problem's or none of a run.
+    OSError
+        If the checkpoint's file cannot be written when the run starts.
     TypeError
         If arguments are of the wrong type, the cost is not one number, or libraries, dtypes or devices are mixed.
 
@@ -114,7 +122,10 @@ def minimize(
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a callable, got {type(callback).__name__}")
     criterion = as_criterion(problem.stopping if stopping is None else stopping)
-    run = Run(problem, solver, criterion, preconditioner, callback, progress)
+    if not (checkpoint is None or isinstance(checkpoint, Checkpoint)):
+        raise TypeError(f"checkpoint must be a Checkpoint such as Checkpoint('run.npz'), got {checkpoint!r}")
+    file = None if checkpoint is None else CheckpointFile(checkpoint, problem, solver, preconditioner)
+    run = Run(problem, solver, criterion, preconditioner, callback, progress, file)
     return run.to_end(problem.random_start(rng) if x0 is None else x0)
 
 
@@ -138,6 +149,11 @@ def _as_method(method: str | Method[Any] | None, problem: Problem) -> Method[Any
     if method is None:
         # Where trials cost next to nothing, a step costs one product, and so does every Hessian product.
         return TrustRegion() if problem.has_hessian and not problem.cheap_trials else ConjugateGradient()
+    return method_of(method)
+
+
+def method_of(method: str | Method[Any]) -> Method[Any]:
+    """The method itself, or the default of a name."""
     if isinstance(method, Method):
         return method
     if not isinstance(method, str):
@@ -158,28 +174,42 @@ class Run:
         preconditioner: Any,
         callback: Any,
         progress: bool | str,
+        file: CheckpointFile | None = None,
     ) -> None:
+        self._file = file
         self._problem, self._method, self._stopping = problem, method, stopping
         self._preconditioner, self._callback, self._show = preconditioner, callback, progress
         self._history: dict[str, list[float]] = {name: [] for name in ("fun", "grad_norm", "step_size", "time")}
         self._best: State | None = None
         self._began = time.perf_counter()
+        self._counted_before: dict[str, int] = {}
 
     def to_end(self, x0: Point) -> OptimizeResult:
         """Run from a start point until a criterion, the callback or an interruption ends it."""
-        bar = _progress_bar(self._show)
+        status, state = self.to_last_state(x0)
+        return self._unstarted(x0) if state is None else self._result(state, status)
+
+    def to_last_state(self, x0: Point) -> tuple[Status, State | None]:
+        """Run to the end; the status and the state, which is None where the run was interrupted at its start."""
+        bar = progress_bar(self._show)
         try:
             status, state = self._iterate(x0, bar)
         except KeyboardInterrupt:
-            if self._best is None:
-                return self._unstarted(x0)
-            status, state = Status.INTERRUPTED, self._best
+            return Status.INTERRUPTED, self._best
         finally:
             bar.close()
-        return self._result(state if status.success or self._best is None else self._best, status)
+            if self._file is not None:
+                self._file.close()
+        return status, state if status.success or self._best is None else self._best
+
+    @property
+    def steps(self) -> int:
+        """Number of steps taken."""
+        return max(len(self._history["time"]) - 1, 0)
 
     def _iterate(self, x0: Point, bar: Any) -> tuple[Status, State]:
-        state = self._problem.start(x0)
+        saved = None if self._file is None else self._file.read(x0)
+        state = self._problem.start(x0) if saved is None else self._restore(saved)
         context = Context(
             cheap_trials=self._problem.cheap_trials,
             preconditioner=self._preconditioner,
@@ -188,8 +218,12 @@ class Run:
             values=self._history["fun"],
         )
         seen = Progress(self._history, machine_epsilon(state.point))
-        self._record(state, 0.0)
-        memory = self._method.start(state, context)
+        if saved is None:
+            self._record(state, 0.0)
+            memory = self._method.start(state, context)
+        else:
+            memory = saved.method_memory(self._method, state)
+        self._keep(state, memory)
         while (status := self._stopping.check(seen)) is None:
             step = self._method.step(state, memory, context)
             if step is None:
@@ -198,6 +232,7 @@ class Run:
                 return Status.APPROXIMATION_FLOOR if near_floor else Status.STEP_TOO_SMALL, state
             state, memory = step.state, step.memory
             self._record(state, step.step_size)
+            self._keep(state, memory)
             bar.update(state)
             if self._callback is not None:
                 try:
@@ -206,15 +241,38 @@ class Run:
                     return Status.USER, state
         return status, state
 
+    def _restore(self, saved: SavedRun) -> State:
+        """Go back to a saved run: its latest state, its history, its clock."""
+        state, best = saved.states(self._problem)
+        self._history.update(saved.history)
+        counts = self._problem.counts()
+        self._counted_before = {name: saved.history[name][-1] - count for name, count in counts.items()}
+        self._began = time.perf_counter() - saved.seconds
+        self._best = best
+        return state
+
+    def _keep(self, state: State, memory: Any) -> None:
+        """Let the checkpoint have a whole step."""
+        if self._file is not None and self._best is not None:
+            nit = len(self._history["time"]) - 1
+            self._file.keep(Snapshot(state, memory, self._best, nit, self._seconds()), self._history)
+
+    def _counts(self) -> dict[str, int]:
+        """True counts of this run, over all calls that it took."""
+        return {name: count + self._counted_before.get(name, 0) for name, count in self._problem.counts().items()}
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._began
+
     def _record(self, state: State, step_size: float) -> None:
         """Add one entry to the history and keep the best state."""
         history, norm = self._history, state.gradient_norm
         history["fun"].append(state.value)
         history["grad_norm"].append(norm)
         history["step_size"].append(step_size)
-        for name, count in (self._problem.counts() | state.measures).items():
+        for name, count in (self._counts() | state.measures).items():
             history.setdefault(name, []).append(count)
-        history["time"].append(time.perf_counter() - self._began)
+        history["time"].append(self._seconds())
         if self._best is None or state.value < self._best.value:
             self._best = state
 
@@ -225,7 +283,7 @@ class Run:
             fun=state.value,
             grad_norm=state.gradient_norm,
             nit=length - 1,
-            **self._problem.counts(),
+            **self._counts(),
             **state.measures,
         )
         if status is not None:
@@ -237,7 +295,7 @@ class Run:
 
     def _unstarted(self, x0: Point) -> OptimizeResult:
         status = Status.INTERRUPTED
-        counts = self._problem.counts()
+        counts = self._counts()
         history = OptimizeResult({name: np.empty(0) for name in (*self._history, *counts)})
         return OptimizeResult(
             x=x0, fun=float("nan"), grad_norm=float("nan"), nit=0, **counts,
@@ -269,5 +327,6 @@ class _Bar:
         self._bar.close()
 
 
-def _progress_bar(show: bool | str) -> _Bar | _Silent:
+def progress_bar(show: bool | str) -> _Bar | _Silent:
+    """Progress bar of a run, or what shows nothing."""
     return _Bar(show if isinstance(show, str) else None) if show else _Silent()

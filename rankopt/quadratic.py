@@ -281,6 +281,9 @@ class QuadraticProblem(Problem):
             raise ValueError(f"objective must be finite at the start point x0, got cost {state.value}")
         return state
 
+    def restored(self, saved: Any) -> QuadraticState:
+        return self.state(*saved)
+
     def true_state(self, x: Array) -> QuadraticState:
         """State at a nearly orthonormal X, brought back to the frames by its true Gram matrix, with true products."""
         bx = self.gram_product(x)
@@ -351,6 +354,12 @@ class QuadraticState(State):
 
     def along(self, tangent_vector: Array) -> QuadraticCurve:
         return QuadraticCurve(self, self.problem.as_frame(tangent_vector))
+
+    def saved(self) -> Any:
+        return self.x, self.ax, self.bx, self.age
+
+    def evaluated_anew(self) -> QuadraticState:
+        return self.problem.true_state(self.x)
 
 
 class QuadraticCurve(FrameLineCurve):

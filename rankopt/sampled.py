@@ -37,6 +37,9 @@ class SampledProblem(ObjectiveProblem):
         self.checked_start(state)
         return state
 
+    def restored(self, saved: Any) -> SampledState:
+        return self.state(self.manifold.land(saved))
+
     def state(self, geometry: SampledGeometry) -> SampledState:
         """State at the point of a geometry."""
         return SampledState(self, geometry)
@@ -61,6 +64,9 @@ class SampledState(ObjectiveState):
 
     def along(self, tangent_vector: Point) -> Curve:
         return SampledCurve(self, tangent_vector)
+
+    def saved(self) -> Any:
+        return self.geometry.fitted_at
 
 
 class SampledCurve(ObjectiveCurve):

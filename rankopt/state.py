@@ -99,6 +99,16 @@ class State(ABC):
     def along(self, tangent_vector: Point) -> Curve:
         """Curve that starts here along a tangent vector."""
 
+    def saved(self) -> Any:
+        """What ``Problem.restored`` makes this state of again: numbers, arrays and tuples of these."""
+        raise TypeError(
+            f"checkpoint: a {type(self).__name__} cannot be saved; give the state saved() and its problem restored()"
+        )
+
+    def evaluated_anew(self) -> State:
+        """State at the same point with nothing that was carried from state to state: itself, where nothing is."""
+        return self
+
 
 class Curve(ABC):
     """The cost along a retraction's curve t -> f(R_x(t v))."""
@@ -143,6 +153,10 @@ class Problem(ABC):
         """Random start point."""
         return self.manifold.random_point(rng)
 
+    def restored(self, saved: Any) -> State:
+        """State of which ``State.saved`` was kept; named tuples have become plain ones."""
+        raise TypeError(f"checkpoint: a {type(self).__name__} cannot restore states; give it restored()")
+
     @abstractmethod
     def counts(self) -> dict[str, int]:
         """True counts so far: ``nfev``, ``ngev``, ``nhev`` and what else the problem counts."""
@@ -167,9 +181,13 @@ class ObjectiveProblem(Problem):
     def counts(self) -> dict[str, int]:
         return {"nfev": self.objective.nfev, "ngev": self.objective.ngev, "nhev": self.objective.nhev}
 
-    def start(self, point: Point) -> State:
+    def start(self, point: Point) -> ObjectiveState:
         point = on_manifold(point, self.manifold)
         return self.checked_start(ObjectiveState(self, point, self.objective.at(point)))
+
+    def restored(self, saved: Any) -> State:
+        point = self.manifold.at(saved).point
+        return ObjectiveState(self, point, self.objective.at(point))
 
     @staticmethod
     def checked_start(state: ObjectiveState) -> ObjectiveState:
@@ -181,6 +199,8 @@ class ObjectiveProblem(Problem):
 
 class ObjectiveState(State):
     """State of an objective: the gradient is computed when it is first asked for."""
+
+    evaluation: Any
 
     def __init__(self, problem: ObjectiveProblem, point: Point, evaluation: Evaluation) -> None:
         self.problem, self.point, self.evaluation = problem, point, evaluation
@@ -227,8 +247,8 @@ class ObjectiveState(State):
         epsilon relative to the point, or to the manifold where the point is nearly zero (Boumal, Riemannian trust
         regions with finite-difference Hessian approximations are globally convergent, GSI 2015).
         """
-        manifold, length = self.problem.manifold, _size(self.problem.manifold, v)
-        scale = max(_size(manifold, self.point), 1e-3 * manifold.typical_dist)
+        manifold, length = self.problem.manifold, euclidean_size(self.problem.manifold, v)
+        scale = max(euclidean_size(manifold, self.point), 1e-3 * manifold.typical_dist)
         t = machine_epsilon(self.point) ** 0.5 * scale / length if length > 0 else 1.0
         point = self.geometry.retraction_curve(v).point(t)
         there, gradient = manifold.at(point), self.problem.objective.at(point).gradient
@@ -238,6 +258,9 @@ class ObjectiveState(State):
 
     def along(self, tangent_vector: Point) -> Curve:
         return ObjectiveCurve(self, tangent_vector)
+
+    def saved(self) -> Any:
+        return self.point
 
 
 class ObjectiveCurve(Curve):
@@ -282,7 +305,7 @@ def on_manifold(point: Point, manifold: Manifold) -> Point:
     if problem is None:
         return point
     difference = manifold.linear_combination(1.0, point, -1.0, nearest)
-    distance = _size(manifold, difference) / max(_size(manifold, nearest), 1e-300)
+    distance = euclidean_size(manifold, difference) / max(euclidean_size(manifold, nearest), 1e-300)
     if not distance <= CLOSE:
         raise ValueError(
             f"x0 is far off the manifold: {problem}; start from manifold.nearest_point(x0) if that is what you mean"
@@ -298,5 +321,6 @@ def precondition(state: State, preconditioner: Any, vector: Point = None) -> Poi
     return require_like(preconditioner(state.point, vector), state.point, "preconditioner")
 
 
-def _size(manifold: Manifold, vector: Point) -> float:
+def euclidean_size(manifold: Manifold, vector: Point) -> float:
+    """Root of the sum of the squares of all entries."""
     return float(manifold.euclidean_inner_product(vector, vector)) ** 0.5

@@ -11,6 +11,7 @@ import torch
 from manifolds.adapters.lent_seeds import torch_generator
 from manifolds.linalg import Array, is_torch_array
 from manifolds.manifold import ArrayManifold, Manifold
+from manifolds.power import Power
 from manifolds.product import Product
 
 
@@ -44,8 +45,10 @@ class ManifoldForGeoopt(geoopt.Manifold):
                 "manifold must be a manifold of ours whose points are single arrays, or a product of such, got "
                 f"{type(manifold).__name__}"
             )
-        own = manifold.own_array()
-        if not is_torch_array(own) and type(manifold).own_array is not ArrayManifold.own_array:
+        inner = manifold
+        while isinstance(inner, Power):
+            inner = inner.base
+        if not is_torch_array(inner.own_array()) and type(inner).own_array is not ArrayManifold.own_array:
             raise TypeError(f"{manifold} holds numpy arrays, but geoopt computes with torch tensors; build it of those")
         self.manifold, self.ndim, self.name = manifold, manifold.ndim, repr(manifold)
 

@@ -191,12 +191,12 @@ class SampledManifold(ArrayManifold):
             return fit(self.points, self.neighbours, point.reshape(-1, self.shape[0]), self.factors, self.dim)
 
     def at(self, point: Array) -> SampledGeometry:
-        return SampledGeometry(self, point, self.fit(point))
+        return SampledGeometry(self, point, self.fit(point), point)
 
     def land(self, point: Array) -> SampledGeometry:
         """Geometry at P(point), from the one fit that the projection makes."""
         found = self.fit(point)
-        return SampledGeometry(self, found.point.reshape(point.shape), found)
+        return SampledGeometry(self, found.point.reshape(point.shape), found, point)
 
     def nearest_point(self, point: Array) -> Array:
         """Projection P(r); it is idempotent, and off the orthogonal foot by what ``foot_point`` removes."""
@@ -254,13 +254,15 @@ class SampledGeometry(LocalGeometry):
     basis : array of shape (..., D, d)
         Orthonormal basis of the tangent space.
     local_fit : LocalFit
+    fitted_at : array of shape (..., D)
+        Point around which the fit was made: x, or one whose projection x is.
     """
 
     manifold: SampledManifold
 
-    def __init__(self, manifold: SampledManifold, point: Array, local_fit: LocalFit) -> None:
+    def __init__(self, manifold: SampledManifold, point: Array, local_fit: LocalFit, fitted_at: Array) -> None:
         super().__init__(manifold, point)
-        self.local_fit = local_fit
+        self.local_fit, self.fitted_at = local_fit, fitted_at
         self.basis = local_fit.basis.reshape(*point.shape, manifold.dim)
         if manifold.tangents is not None:
             self.basis = self._exact_basis(manifold.tangents(point))

@@ -16,7 +16,7 @@ from problems.demo import correlation_report, training_report
 from problems.demo.experiment import Experiment
 from problems.demo.training import Comparison
 from problems.report_page import embedded, escaped, table_row
-from problems.training import peak_memory
+from problems.training_run import peak_memory
 
 GENERATOR = "rankopt demo"
 """Mark by which a report of this program is told from a file of the user's."""

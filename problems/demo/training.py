@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from problems.corpus import Corpus, read_text
 from problems.language_model import LanguageModelConfig
-from problems.training import TrainingResult, train
+from problems.training import train
 from problems.training_options import TrainingOptions
+from problems.training_run import TrainingResult
 
 _log = logging.getLogger(__name__)
 

@@ -27,11 +27,13 @@ class Status(IntEnum):
     INTERRUPTED = 7
     USER = 8
     NOT_FINITE = 9
+    FEASIBLE = 10
+    INFEASIBLE = 11
 
     @property
     def success(self) -> bool:
         """Whether the run reached what it was asked for."""
-        return self in (Status.CONVERGED_GRADIENT, Status.CONVERGED_COST, Status.APPROXIMATION_FLOOR)
+        return self in _SUCCESSES
 
     @property
     def message(self) -> str:
@@ -39,6 +41,7 @@ class Status(IntEnum):
         return _MESSAGES[self]
 
 
+_SUCCESSES = {Status.CONVERGED_GRADIENT, Status.CONVERGED_COST, Status.APPROXIMATION_FLOOR, Status.FEASIBLE}
 _MESSAGES = {
     Status.CONVERGED_GRADIENT: "The norm of the gradient is below its tolerance.",
     Status.CONVERGED_COST: "The cost has reached its target or changes less than its tolerance.",
@@ -50,6 +53,11 @@ _MESSAGES = {
     Status.INTERRUPTED: "Interrupted; this is the best point so far.",
     Status.USER: "Stopped by the callback.",
     Status.NOT_FINITE: "The cost or its gradient is not finite at the start, or wherever a step was tried from here.",
+    Status.FEASIBLE: "The constraints hold within their tolerance.",
+    Status.INFEASIBLE: (
+        "The violation of the constraints no longer falls, whatever its penalty; they may contradict each other, or "
+        "the run is stuck at a stationary point of their violation: check them, or start elsewhere."
+    ),
 }
 
 UNFINISHED = -1
@@ -278,6 +286,32 @@ class ApproximationFloor(StoppingRule):
 
 
 @dataclass(frozen=True)
+class Feasibility(StoppingRule):
+    """Stops when every constraint holds to ``tolerance``, and no inequality with a multiplier is slack by more.
+
+    Only runs of ``minimize_constrained`` record how feasible they are; there it is combined with others by ``&``.
+
+    Parameters
+    ----------
+    tolerance : float, optional
+        In the units of the constraints; 1e-6 in float64 and 1e-3 in float32 by default.
+    """
+
+    status = Status.FEASIBLE
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.tolerance is not None:
+            require_at_least("tolerance", self.tolerance, 0)
+
+    def is_met(self, progress: Progress) -> Any:
+        if "constraint_violation" not in progress.history:
+            raise ValueError("Feasibility needs a problem with constraints, as minimize_constrained has it")
+        tolerance = (1e-6 if progress.epsilon < 1e-10 else 1e-3) if self.tolerance is None else self.tolerance
+        return max(progress.latest("constraint_violation"), progress.latest("complementarity")) <= tolerance
+
+
+@dataclass(frozen=True)
 class CostChange(StoppingRule):
     """Stops when the cost has changed by at most ``tolerance * |cost|`` over the last ``iterations`` steps.
 
@@ -386,6 +420,13 @@ class MaxTime(StoppingRule):
 
     def is_met(self, progress: Progress) -> Any:
         return progress.latest("time") >= self.seconds
+
+
+def rules_in(criterion: StoppingCriterion) -> list[StoppingCriterion]:
+    """The rules of which a criterion is combined."""
+    if isinstance(criterion, (AnyOf, AllOf)):
+        return [rule for part in criterion.criteria for rule in rules_in(part)]
+    return [criterion]
 
 
 def as_criterion(stopping: StoppingCriterion | None) -> StoppingCriterion:

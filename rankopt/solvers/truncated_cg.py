@@ -1,4 +1,4 @@
-"""Steihaug-Toint truncated conjugate gradients: minimize the quadratic model of a cost inside a ball.
+"""Truncated conjugate gradients: minimize the quadratic model of a cost, of Steihaug and Toint inside a ball.
 
     m(v) = <grad f, v> + <v, Hess f[v]> / 2,    norm(v) <= radius,
 
@@ -10,10 +10,13 @@ shorter step costs no Hessian product.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from manifolds.linalg import machine_epsilon
 from manifolds.manifold import Point
 from rankopt.solvers.method import Context
+from rankopt.solvers.parameters import require_at_least
 from rankopt.state import State, precondition
 
 _SHRINK = 4.0
@@ -48,6 +51,36 @@ class Segment(NamedTuple):
     curvature: float
     """Second derivative of the model."""
 
+    @property
+    def length(self) -> float:
+        """Where the model is least along the segment; infinite where it falls for ever."""
+        return -self.slope / self.curvature if self.curvature > 0 else math.inf
+
+    def squared_norm(self, t: float) -> float:
+        """Squared norm of v + t d."""
+        return self.start_start + t * (2 * self.start_direction + t * self.direction_direction)
+
+    def model_at(self, t: float) -> float:
+        """Model at v + t d."""
+        return self.model + t * (self.slope + 0.5 * t * self.curvature)
+
+    def point(self, t: float, context: Context) -> Point:
+        """The vector v + t d."""
+        if self.start is None:
+            return context.scaled(t, self.direction)
+        return context.linear_combination(1.0, self.start, t, self.direction)
+
+    def step_to(self, radius: float, context: Context) -> ModelStep:
+        """Where the segment leaves the ball of a radius, which holds its start."""
+        # The positive root of vv + 2 t vd + t^2 dd = radius^2, without cancellation.
+        rest, vd = radius**2 - self.start_start, self.start_direction
+        t = rest / (vd + (vd**2 + self.direction_direction * rest) ** 0.5)
+        return ModelStep(self.point(t, context), radius, -self.model_at(t), on_boundary=True)
+
+    def step_along(self, t: float, context: Context) -> ModelStep:
+        """The step v + t d."""
+        return ModelStep(self.point(t, context), self.squared_norm(t) ** 0.5, -self.model_at(t), on_boundary=False)
+
 
 class ModelLine:
     """The line of a run from zero to the minimizer of the model, or to where it leaves the ball.
@@ -73,20 +106,16 @@ class ModelLine:
             # The smallest of the radii that is at least the norm reached.
             self._next_radius = self._radius / _SHRINK ** math.floor(math.log(self._radius / end, _SHRINK))
 
-    def finish(self, step: Point, norm: float, model: float) -> None:
-        """End the line inside the ball."""
-        self._end = ModelStep(step, norm, -model, on_boundary=False)
+    def finish(self, segment: Segment) -> None:
+        """End the line inside the ball, with its last segment."""
+        self._end = segment.step_along(segment.length, self._context)
 
     def step_within(self, radius: float) -> ModelStep:
         """Last point of the line that lies in the ball of this radius, which is one of those above."""
         if self._end is not None and self._end.norm <= radius:
             return self._end
-        v, d, vv, vd, dd, model, slope, curvature = next(s for s in self._segments[::-1] if s.start_start <= radius**2)
-        # The positive root of vv + 2 t vd + t^2 dd = radius^2, without cancellation.
-        rest = radius**2 - vv
-        t = rest / (vd + (vd**2 + dd * rest) ** 0.5)
-        step = self._context.scaled(t, d) if v is None else self._context.linear_combination(1.0, v, t, d)
-        return ModelStep(step, radius, -(model + t * (slope + 0.5 * t * curvature)), on_boundary=True)
+        segment = next(s for s in self._segments[::-1] if s.start_start <= radius**2)
+        return segment.step_to(radius, self._context)
 
     def radius_below(self, norm: float) -> float:
         """Largest of the radii that is at most half of a norm."""
@@ -96,8 +125,32 @@ class ModelLine:
 def truncated_conjugate_gradient(
     state: State, context: Context, search_gradient: Point, radius: float, tolerance: float, max_iterations: int
 ) -> ModelLine:
-    """Line of truncated conjugate gradients from zero.
+    """Line of truncated conjugate gradients from zero inside a ball; for the arguments see ``model_segments``.
 
+    References
+    ----------
+    Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Algorithm 11; Conn, Gould, Toint,
+    Trust-region methods (2000), Algorithm 7.5.1.
+    """
+    line = ModelLine(radius, context)
+    for segment in model_segments(state, context, search_gradient, tolerance, max_iterations):
+        squared_end = segment.squared_norm(segment.length)
+        inside = squared_end < radius**2
+        end = squared_end**0.5 if inside else math.inf
+        if line.crosses(end):
+            line.add(segment, end)
+        if not inside:
+            return line
+    line.finish(segment)
+    return line
+
+
+def model_segments(
+    state: State, context: Context, search_gradient: Point, tolerance: float, max_iterations: int
+) -> Iterator[Segment]:
+    """Segments of the line of conjugate gradients from zero, one for each Hessian product.
+
+    The last one ends in the minimizer of the model, to the tolerance, or is one along which the model falls for ever.
     All inner products besides the curvature <d, Hess f[d]> and <z, r>, two for each iteration, come from recurrences.
     Residuals are covectors, so that the metric's inverse suffices.
 
@@ -107,60 +160,79 @@ def truncated_conjugate_gradient(
     context : Context
     search_gradient : tangent vector
         Preconditioned gradient z, with <z, grad f> > 0.
-    radius : float
     tolerance : float
         The residual's norm, in the preconditioner, is reduced to this fraction.
     max_iterations : int
-
-    Returns
-    -------
-    ModelLine
 
     Raises
     ------
     ValueError
         If a Hessian product is not finite.
-
-    References
-    ----------
-    Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), Algorithm 11; Conn, Gould, Toint,
-    Trust-region methods (2000), Algorithm 7.5.1.
     """
     geometry, combine = state.geometry, context.linear_combination
-    line = ModelLine(radius, context)
     # The residual -grad f - Hess f[v] of the model's Newton equation.
     residual, direction = context.scaled(-1.0, state.gradient_covector), context.scaled(-1.0, search_gradient)
     squared = float(geometry.pairing(residual, direction))
     target = tolerance**2 * squared
-    step = None
-    model = step_step = step_direction = 0.0
-    direction_direction = squared
+    segment = Segment(None, direction, 0.0, 0.0, squared, 0.0, -squared, 0.0)
     for _ in range(max_iterations):
         product = state.hessian_covector(direction)
         curvature = float(geometry.pairing(product, direction))
         if not math.isfinite(curvature):
             raise ValueError(f"hessian must be finite, but <v, hessian(x, v)> is {curvature} at an iterate")
-        length = squared / curvature if curvature > 0 else math.inf
-        next_step_step = step_step + length * (2 * step_direction + length * direction_direction)
-        inside = next_step_step < radius**2
-        end = next_step_step**0.5 if inside else math.inf
-        if line.crosses(end):
-            line.add(
-                Segment(step, direction, step_step, step_direction, direction_direction, model, -squared, curvature),
-                end,
-            )
-        if not inside:
-            return line
-        step = context.scaled(length, direction) if step is None else combine(1.0, step, length, direction)
+        segment = segment._replace(curvature=curvature)
+        yield segment
+        length = segment.length
+        if not length < math.inf:
+            return
         residual = combine(1.0, residual, -length, product)
-        model, step_step = model - 0.5 * length * squared, next_step_step
         z = precondition(state, context.preconditioner, geometry.representative(residual))
         next_squared = float(geometry.pairing(residual, z))
         if not next_squared > target:
-            break
+            return
         beta, squared = next_squared / squared, next_squared
-        step_direction = beta * (step_direction + length * direction_direction)
-        direction_direction = squared + beta**2 * direction_direction
         direction = combine(1.0, z, beta, direction)
-    line.finish(step, step_step**0.5, model)
-    return line
+        segment = Segment(
+            start=segment.point(length, context),
+            direction=direction,
+            start_start=segment.squared_norm(length),
+            start_direction=beta * (segment.start_direction + length * segment.direction_direction),
+            direction_direction=squared + beta**2 * segment.direction_direction,
+            model=segment.model_at(length),
+            slope=-squared,
+            curvature=0.0,
+        )
+
+
+def preconditioned_gradient(state: State, context: Context) -> tuple[Point, float]:
+    """Preconditioned gradient z with <z, grad f>, which is zero at a critical point only.
+
+    Raises
+    ------
+    ValueError
+        If the preconditioner is not positive definite there.
+    """
+    gradient = precondition(state, context.preconditioner)
+    squared = float(state.geometry.pairing(state.gradient_covector, gradient))
+    if context.preconditioner is not None and squared <= 0 < state.squared_gradient_norm:
+        raise ValueError(
+            f"preconditioner must be positive definite in the metric, but <grad, preconditioner(x, grad)> is "
+            f"{squared:.1e}"
+        )
+    return gradient, squared
+
+
+def forcing_fraction(state: State, first_gradient_norm: float, kappa: float, theta: float) -> float:
+    """Fraction to which the model's gradient is reduced, but not below the error of the gradient itself."""
+    fraction = state.gradient_norm / first_gradient_norm
+    error = state.measures.get("gradient_error", 0.0) / state.gradient_norm
+    floor = max(machine_epsilon(state.point) / fraction, error)
+    return max(min(kappa, fraction**theta), min(floor, kappa))
+
+
+def require_forcing(kappa: float, theta: float) -> None:
+    """Raise an error unless 0 < kappa < 1 and theta >= 0."""
+    for name, value in (("kappa", kappa), ("theta", theta)):
+        require_at_least(name, value, 0)
+    if not 0 < kappa < 1:
+        raise ValueError(f"0 < kappa < 1 must hold, got {kappa}")

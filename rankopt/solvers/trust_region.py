@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from manifolds.linalg import machine_epsilon
 from rankopt.solvers.method import Context, Method, Step
 from rankopt.solvers.parameters import require_at_least
-from rankopt.solvers.truncated_cg import truncated_conjugate_gradient
-from rankopt.state import State, precondition
+from rankopt.solvers.truncated_cg import (
+    forcing_fraction,
+    preconditioned_gradient,
+    require_forcing,
+    truncated_conjugate_gradient,
+)
+from rankopt.state import State
 
 _MAX_REJECTIONS = 40
 """Rejections in a row after which no step is found: the radius has then shrunk by 4^-40 at least."""
@@ -89,10 +93,9 @@ class TrustRegion(Method[TrustRegionMemory]):
     regularization: float = 250.0
 
     def __post_init__(self) -> None:
-        for name in ("kappa", "theta", "acceptance", "regularization"):
+        require_forcing(self.kappa, self.theta)
+        for name in ("acceptance", "regularization"):
             require_at_least(name, getattr(self, name), 0)
-        if not 0 < self.kappa < 1:
-            raise ValueError(f"0 < kappa < 1 must hold, got {self.kappa}")
         if not self.acceptance < 0.25:
             raise ValueError(f"acceptance must be below 0.25, where the radius shrinks, got {self.acceptance}")
         if self.initial_radius is not None:
@@ -109,13 +112,7 @@ class TrustRegion(Method[TrustRegionMemory]):
         return TrustRegionMemory(None, state.gradient_norm, None)
 
     def step(self, state: State, memory: TrustRegionMemory, context: Context) -> Step[TrustRegionMemory] | None:
-        gradient = precondition(state, context.preconditioner)
-        squared = float(state.geometry.pairing(state.gradient_covector, gradient))
-        if context.preconditioner is not None and squared <= 0 < state.squared_gradient_norm:
-            raise ValueError(
-                f"preconditioner must be positive definite in the metric, but <grad, preconditioner(x, grad)> is "
-                f"{squared:.1e}"
-            )
+        gradient, squared = preconditioned_gradient(state, context)
         if not squared > 0:
             return None
         norm = state.gradient_norm
@@ -131,7 +128,7 @@ class TrustRegion(Method[TrustRegionMemory]):
             context,
             gradient,
             radius,
-            self._tolerance(state, memory),
+            forcing_fraction(state, memory.first_gradient_norm, self.kappa, self.theta),
             self.max_inner or 2 * state.geometry.manifold.dim,
         )
         slack = self.regularization * state.rounding
@@ -148,10 +145,3 @@ class TrustRegion(Method[TrustRegionMemory]):
                 return Step(curve.accept(1.0), memory._replace(radius=radius, unit=unit), trial.norm)
             radius = line.radius_below(trial.norm)
         return None
-
-    def _tolerance(self, state: State, memory: TrustRegionMemory) -> float:
-        """Fraction to which the model's gradient is reduced, but not below the error of the gradient itself."""
-        fraction = state.gradient_norm / memory.first_gradient_norm
-        error = state.measures.get("gradient_error", 0.0) / state.gradient_norm
-        floor = max(machine_epsilon(state.point) / fraction, error)
-        return max(min(self.kappa, fraction**self.theta), min(floor, self.kappa))

@@ -313,6 +313,16 @@ def test_plot_of_a_manifold_draws_every_slope_into_given_axes():
     plt.close(figure)
 
 
+def test_plot_leaves_out_errors_of_zero():
+    """They have no logarithm, and one of 1e-300 in their place would squeeze the others into a line."""
+    steps = np.logspace(-3, -1, 5)
+    errors = np.where(steps > 2e-3, steps**2, 0.0)
+    axes = Verdict("gradient", True, "", 2.0, 2.0, steps, errors).plot()
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [np.nan, *errors[1:]])
+    assert axes.get_ylim()[0] > 1e-7
+    plt.close(axes.figure)
+
+
 def test_plot_of_a_failure_says_so():
     f = Quartic("sphere")
     axes = check_gradient(f.cost, f.manifold, lambda x: 0 * x, rng=0).plot()

@@ -19,6 +19,7 @@ from manifolds import (
     Oblique,
     Polar,
     Product,
+    PSDFixedRank,
     RankDeficientError,
     Rotations,
     Sphere,
@@ -227,6 +228,32 @@ CALLS = {
         ValueError,
         r"point has shape \(3, 3\), but SymmetricPositiveDefinite\(2\) needs \(2, 2\)",
     ),
+    # factors of positive semidefinite matrices
+    "factor of another shape": (
+        lambda: PSDFixedRank(N, P).at(EYE),
+        ValueError,
+        r"point has shape \(\d, \d\), but PSDFixedRank\(\d, \d\) needs \(\d, \d\)",
+    ),
+    "factor is a list": (
+        lambda: PSDFixedRank(2, 1).at([[1.0], [0.0]]),
+        TypeError,
+        "point must be a numpy array or a torch tensor, got list",
+    ),
+    "nearest factor of a smaller rank": (
+        lambda: PSDFixedRank(3, 2).nearest_point(np.ones((3, 2))),
+        ValueError,
+        "point has a rank below 2; start from a factor of full rank or use a smaller k",
+    ),
+    "nearest factor of NaN": (
+        lambda: PSDFixedRank(3, 2).nearest_point(np.full((3, 2), np.nan)),
+        ValueError,
+        "point contains NaN or infinity",
+    ),
+    "logarithm of a factor in other dimensions": (
+        lambda: PSDFixedRank(2, 1).log(np.array([[1.0], [0.0]]), np.array([[0.0], [1.0]])),
+        ValueError,
+        "other is orthogonal to the point in some direction",
+    ),
     # sketches
     "rows are a list": (lambda: CountSketch(4).apply([[1.0]]), ValueError, r"rows must be a matrix of shape \(b, d\)"),
     "rows are a vector": (lambda: GaussianSketch(4).apply(np.ones(3)), ValueError, "rows must be a matrix"),
@@ -400,6 +427,7 @@ def test_calls(case):
         Grassmann(3, 3),
         Rotations(3),
         SymmetricPositiveDefinite(3),
+        PSDFixedRank(3, 3),
     ],
     ids=str,
 )

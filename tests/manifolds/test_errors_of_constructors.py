@@ -23,7 +23,9 @@ from manifolds import (
     LowRankPreconditioner,
     NystromPreconditioner,
     Oblique,
+    Power,
     Product,
+    PSDFixedRank,
     Rotations,
     SketchedGramPreconditioner,
     SparseSignSketch,
@@ -148,6 +150,13 @@ CONSTRUCTORS = {
         ValueError,
         "an oblique manifold needs columns of at least two coordinates, got n = 1",
     ),
+    "rank larger than the order": (
+        lambda: PSDFixedRank(3, 4),
+        ValueError,
+        "k must be at most n, since the rank of a 3 x 3 matrix cannot be 4",
+    ),
+    "rank zero": (lambda: PSDFixedRank(3, 0), ValueError, "dimensions of a manifold must be positive"),
+    "rank is a float": (lambda: PSDFixedRank(3, 2.0), TypeError, "dimensions of a manifold must be integers, got 2.0"),
     "no unit columns": (lambda: Oblique(3, 0), ValueError, "dimensions of a manifold must be positive"),
     "metric is a number": (
         lambda: Stiefel(5, 2, 1),
@@ -336,6 +345,14 @@ CONSTRUCTORS = {
     ),
     "factor is no manifold": (lambda: Product(a=3), TypeError, "factor 'a' must be a Manifold, got int"),
     "factor is a class": (lambda: Product(Sphere), TypeError, "factor 'factor_0' must be a Manifold"),
+    "power of a product": (
+        lambda: Power(Product(Sphere(3)), 2),
+        TypeError,
+        r"base must be a manifold whose points are single arrays, such as Rotations\(3\), got Product.*use Product",
+    ),
+    "power of a class": (lambda: Power(Sphere, 2), TypeError, "base must be a manifold whose points are single arrays"),
+    "power of no points": (lambda: Power(Sphere(3), 0), ValueError, "dimensions of a manifold must be positive"),
+    "power of half a point": (lambda: Power(Sphere(3), 0.5), TypeError, "dimensions of a manifold must be integers"),
     # preconditioners
     "diagonal is a matrix": (lambda: DiagonalPreconditioner(EYE), ValueError, r"diagonal must be an array of shape"),
     "diagonal is a list": (lambda: DiagonalPreconditioner([1.0]), ValueError, r"diagonal must be an array of shape"),

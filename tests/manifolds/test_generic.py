@@ -143,7 +143,7 @@ def test_hessian_gives_the_third_order_expansion(single):
         like=kind.like,
     )
     verdict.raise_if_failed()
-    if not single.member.flat:
+    if not (single.member.flat or single.member.straight):
         assert verdict.slope < 4.2
 
 

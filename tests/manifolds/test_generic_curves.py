@@ -59,7 +59,7 @@ def test_acceleration_of_the_second_order_retraction_is_that_of_geodesics(double
     whole = acceleration(manifold, x, v, manifold.second_order_retraction)
     expected = manifold.at(x).geodesic_acceleration(v)
     assert_close(manifold.projection(x, whole), expected, 1e-5, scale=max(1.0, size(whole)))
-    if not double.member.flat:
+    if not (double.member.flat or double.member.straight):
         assert size(whole) > 0.05
 
 
@@ -103,7 +103,7 @@ def test_transport_is_tangent_and_linear(case):
     assert_close(together, manifold.linear_combination(2.0, tu, -3.0, tv), case.rounding)
     assert_close(manifold.transport(x, x, u), u, case.rounding)
     if not case.member.flat:
-        assert size(difference(manifold, tu, u)) > 0.01
+        assert size(difference(manifold, tv, v)) > 0.01
 
 
 def geodesic_case(name, kind, batch=()):

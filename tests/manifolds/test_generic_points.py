@@ -100,7 +100,7 @@ def test_nearest_point_lands_on_the_manifold_and_fixes_its_points(case):
     assert_close(manifold.nearest_point(x), x, case.rounding)
     off = manifold.linear_combination(1.0, x, 0.3, case.ambient(x))
     assert manifold.check_point(manifold.nearest_point(off)) is None
-    if not case.member.flat:
+    if not (case.member.flat or case.member.straight):
         assert manifold.check_point(off) is not None
 
 

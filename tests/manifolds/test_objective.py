@@ -140,6 +140,17 @@ def test_autograd_of_named_tuples():
     assert float(product.a[0]) == pytest.approx(float(3 * x.a[0] ** 3 + x.b.c.sum()))
 
 
+def test_autograd_of_a_cost_that_is_linear_in_one_factor():
+    """Its gradient by that factor has no graph of its own."""
+    product = Product(x=Sphere(3), y=Sphere(3))
+    x, y, v = (torch.asarray(w) for w in (X, V, X - V))
+    point = product.point_type(x, y)
+    evaluation = as_objective(lambda p: (p.x**3).sum() + 2 * p.y.sum()).at(point)
+    along_x, along_y = evaluation.hessian_product(product.point_type(v, v))
+    np.testing.assert_allclose(along_x, 6 * x * v)
+    np.testing.assert_array_equal(along_y, torch.zeros(3))
+
+
 def test_given_hessian_goes_before_autograd():
     evaluation = as_objective(quartic, None, lambda x, v: 7 * v).at(torch.tensor(X))
     assert torch.equal(evaluation.hessian_product(torch.tensor(V)), 7 * torch.tensor(V))

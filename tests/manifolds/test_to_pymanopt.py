@@ -28,7 +28,7 @@ from manifolds import (
 from manifolds.adapters.lent_seeds import numpy_seed
 from tests.arrays import DOUBLE, Kind, spd
 from tests.manifolds.library_manifolds import SquaredDistance, SquaredDistanceOfGrams, near
-from tests.manifolds.zoo import ZOO
+from tests.manifolds.zoo import ZOO, factors
 
 MANIFOLDS = {name: manifold for name, member in ZOO.items() if not (manifold := member.build(DOUBLE)).factored}
 ARRAYS = [name for name, manifold in MANIFOLDS.items() if not isinstance(manifold, Product)]
@@ -49,7 +49,7 @@ SMALL = {
 def problem_near(manifold, theirs, costs=None):
     """Problem with a known minimizer of cost zero, and a point near it; all costs go to the end of a list."""
     goal = manifold.random_point(5)
-    cost = (SquaredDistanceOfGrams if isinstance(manifold, Grassmann) else SquaredDistance)(goal)
+    cost = (SquaredDistanceOfGrams if isinstance(factors(manifold)[0], Grassmann) else SquaredDistance)(goal)
     wrap = pymanopt.function.numpy(theirs)
 
     def recorded(x):

@@ -20,8 +20,10 @@ from manifolds import (
     NystromPreconditioner,
     Oblique,
     Polar,
+    Power,
     Product,
     ProjectorSplitting,
+    PSDFixedRank,
     Rotations,
     SketchedGramPreconditioner,
     Sphere,
@@ -69,8 +71,9 @@ def _sketch(kind):
 class Member:
     """A manifold of the zoo, its dimension by the books, and what is known in closed form.
 
-    ``cone``: the positive definite matrices, where multiples of a point are points. ``longest``: length of the longest
-    step whose end is representable in float32.
+    ``cone``: the positive definite matrices, where multiples of a point are points. ``straight``: factors of full rank,
+    an open set of arrays with straight geodesics. ``longest``: length of the longest step whose end is representable in
+    float32.
     """
 
     build: Callable[[Kind], Manifold]
@@ -79,6 +82,7 @@ class Member:
     flat: bool = False
     quotient: bool = False
     cone: bool = False
+    straight: bool = False
     longest: float = 30.0
 
 
@@ -113,6 +117,8 @@ ZOO = {
     "grassmann-polar": Member(lambda kind: Grassmann(5, 3, retraction=Polar()), 6, has_exp=True, quotient=True),
     "grassmann-cayley": Member(lambda kind: Grassmann(6, 2, Cayley()), 8, has_exp=True, quotient=True),
     "grassmann-exponential": Member(lambda kind: Grassmann(6, 2, Exponential()), 8, has_exp=True, quotient=True),
+    "psd-fixed-rank": Member(lambda kind: PSDFixedRank(6, 3), 15, has_exp=True, quotient=True, straight=True),
+    "psd-full-rank": Member(lambda kind: PSDFixedRank(3, 3), 6, has_exp=True, quotient=True, straight=True),
     "fixed-rank": Member(lambda kind: FixedRank(6, 5, 2), 18),
     "fixed-rank-projector-splitting": Member(lambda kind: FixedRank(6, 5, 2, ProjectorSplitting()), 18),
     "fixed-rank-wide": Member(lambda kind: FixedRank(4, 7, 3), 24),
@@ -141,6 +147,11 @@ ZOO = {
         lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind), Cayley()), GENERALIZED_DIM
     ),
     "generalized-one-column": Member(lambda kind: GeneralizedStiefel(_b(kind), 1, _unrelated(kind)), N - 1),
+    "power-of-rotations": Member(lambda kind: Power(Rotations(3), 2), 6, has_exp=True),
+    "power-of-spheres": Member(lambda kind: Power(Sphere(3), 4), 8, has_exp=True),
+    "power-of-curved-metrics": Member(lambda kind: Power(SymmetricPositiveDefinite(2), 2), 6, has_exp=True, cone=True),
+    "generalized-power": Member(lambda kind: Power(GeneralizedStiefel(_b(kind), 2, _unrelated(kind)), 2), 2 * 11),
+    "power-of-subspaces": Member(lambda kind: Power(Grassmann(4, 2), 2), 8, has_exp=True, quotient=True),
     "product": Member(
         lambda kind: Product(
             frame=GeneralizedStiefel(_b(kind), 2, _unrelated(kind)), direction=Sphere(4), shift=Euclidean(3)
@@ -170,6 +181,8 @@ ZOO = {
 
 def factors(manifold):
     """Array manifolds of which a manifold is made, in the order of a point's arrays."""
+    if isinstance(manifold, Power):
+        return factors(manifold.base)
     if isinstance(manifold, Product):
         return [leaf for factor in manifold.factors.values() for leaf in factors(factor)]
     return [manifold]
@@ -198,14 +211,18 @@ class Case:
         return by_matrix(lambda leaf: self.kind(self.rng.standard_normal(tuple(leaf.shape))), x)
 
     def normal(self, x):
-        """Vector that is not tangent: x, or a skew-symmetric matrix at a positive definite one."""
+        """Vector that is not tangent: x, a skew-symmetric matrix at a positive definite one, or x times one."""
+        if self.member.straight:
+            return x @ self.kind([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
         if not self.member.cone:
             return x
         a = self.ambient(x)
         return a - a.mT
 
     def off(self, x, factor):
-        """Point off the manifold, as far as ``factor`` is from one."""
+        """Point off the manifold, as far as ``factor`` is from one; or a factor whose columns are dependent."""
+        if self.member.straight:
+            return x @ self.kind([[1.0, 0.0, factor], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
         if not self.manifold.factored:
             return self.manifold.linear_combination(1.0, x, factor - 1, self.normal(x))
         return by_matrix(lambda p: p._replace(U=factor * p.U) if isinstance(p, tuple) else factor * p, x)
@@ -255,7 +272,7 @@ class Case:
 
 
 class Quadratic:
-    """f(x) = tr(x^T A x D) / 2 over the arrays of a point; D = I on Grassmann manifolds, where only the span counts."""
+    """f(x) = tr(x^T A x D) / 2 over the arrays of a point; D = I on quotients, where x and x Q are the same."""
 
     def __init__(self, manifold, kind, seed=5):
         rng = np.random.default_rng(seed)
@@ -263,7 +280,9 @@ class Quadratic:
         for factor in factors(manifold):
             a = rng.standard_normal((factor.shape[0],) * 2)
             weights = (
-                np.ones(factor.shape[-1]) if isinstance(factor, Grassmann) else np.arange(1.0, factor.shape[-1] + 1)
+                np.ones(factor.shape[-1])
+                if isinstance(factor, (Grassmann, PSDFixedRank))
+                else np.arange(1.0, factor.shape[-1] + 1)
             )
             self.parts.append((kind((a + a.T) / 2), kind(weights), len(factor.shape)))
 

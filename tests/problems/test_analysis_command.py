@@ -14,6 +14,8 @@ import scipy.sparse
 
 from problems import CCA, LDA, NpyRows, PassJournal, SlicedRows, analysis_report, cli, read_labels
 from tests.problems.classes import labelled_rows
+from tests.problems.files import WRITERS, parts
+from tests.problems.files import X as DATA
 from tests.problems.views import correlated_views
 
 X, Y = correlated_views(700, 6, 5)
@@ -101,6 +103,48 @@ def test_chosen_columns_of_one_file_are_the_views(labelled, tmp_path):
     assert run("cca", labelled, labelled, *columns, "-o", tmp_path / "out") == 0
     expected = CCA(2).fit(ROWS[:, :3], ROWS[:, [6, 5]])
     np.testing.assert_allclose(summary(tmp_path / "out")["correlations"], expected.correlations_, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_is_read(name, tmp_path):
+    WRITERS[name](tmp_path / name, DATA)
+    np.save(tmp_path / "y.npy", Y)
+    assert run("cca", tmp_path / name, tmp_path / "y.npy", "-o", tmp_path / "cca") == 0
+    np.testing.assert_allclose(summary(tmp_path / "cca")["correlations"], CCA(2).fit(DATA, Y).correlations_, atol=1e-8)
+    np.save(tmp_path / "labels.npy", np.arange(700) % 3)
+    assert run("lda", tmp_path / name, tmp_path / "labels.npy", "-o", tmp_path / "lda", "--solver", "direct") == 0
+    expected = LDA().fit(DATA, np.arange(700) % 3).eigenvalues_
+    np.testing.assert_allclose(summary(tmp_path / "lda")["eigenvalues"], expected, rtol=1e-8)
+
+
+def test_a_folder_and_a_data_set_within_a_file_are_read(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "y.h5", "w") as store:
+        store["a"], store["b"] = Y, X
+    folder = parts(tmp_path / "x", np.split(X, [100, 100, 450]))
+    assert run("cca", folder, f"{tmp_path / 'y.h5'}::a", "-o", tmp_path / "out") == 0
+    np.testing.assert_allclose(summary(tmp_path / "out")["correlations"], CCA(2).fit(X, Y).correlations_, atol=1e-8)
+
+
+@pytest.mark.parametrize("solver", ["direct", "cholesky-qr", "dual", "block-pcg", "lobpcg", "riemannian"])
+def test_lda_by_every_solver(solver, tmp_path):
+    np.save(tmp_path / "x.npy", ROWS)
+    np.save(tmp_path / "y.npy", LABELS)
+    options = ("--solver", solver, "--reg", "0.1", "-o", tmp_path / "out")
+    assert run("lda", tmp_path / "x.npy", tmp_path / "y.npy", *options) == 0
+    found = summary(tmp_path / "out")
+    assert found["solver"] == solver
+    np.testing.assert_allclose(found["eigenvalues"], LDA(reg=0.1).fit(ROWS, LABELS).eigenvalues_, rtol=1e-7)
+
+
+@pytest.mark.parametrize("options", [(), ("--no-progress",)], ids=str)
+def test_progress_is_shown_to_a_terminal(options, views, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run("cca", *views, "-o", tmp_path / "out", "--solver", "cholesky-qr", *options) == 0
+    shown = capsys.readouterr().err
+    for k in (1, 2):
+        assert (f"pass {k}:" in shown) == (options == ())
+    assert ("0/700" in shown) == (options == ())
 
 
 def test_sparse_rows_and_one_component(tmp_path):
@@ -362,8 +406,9 @@ def test_a_damaged_journal_is_refused(tmp_path):
     journal = PassJournal(tmp_path)
     journal.result(lambda: (np.ones(100),))
     kept = tmp_path / "pass-000000.npz"
-    kept.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"pass-000000.npz cannot be read; start again with --force"):
-        PassJournal(tmp_path).result(lambda: ())
+    for damaged in (b"", b"PK" + kept.read_bytes()[2:90]):
+        kept.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"pass-000000.npz cannot be read; start again with --force"):
+            PassJournal(tmp_path).result(lambda: ())
     journal.clear()
     assert names(tmp_path) == []

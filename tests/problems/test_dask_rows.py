@@ -1,9 +1,6 @@
-"""dask arrays and dataframes: the numbers of memory, also on a cluster of two processes, one of which is killed."""
+"""dask arrays and dataframes: the numbers of memory, in a tree of sums, and errors that name the chunk."""
 
 from __future__ import annotations
-
-import os
-import signal
 
 import cloudpickle
 import numpy as np
@@ -14,21 +11,25 @@ dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 
-from problems import CCA, LDA, DaskRows, DataMatrix, PairedViews  # noqa: E402
+from dask.callbacks import Callback  # noqa: E402
+
+from manifolds import CountSketch, GaussianSketch  # noqa: E402
+from problems import CCA, LDA, DaskRows, DataMatrix, PairedViews, dask_rows  # noqa: E402
+from problems.chunk_tasks import compute_in_place  # noqa: E402
 from problems.dask_rows import DaskCodes, DaskPasses  # noqa: E402
 from tests.problems.classes import labelled_rows  # noqa: E402
 from tests.problems.views import correlated_views  # noqa: E402
 
 N = 1200
 X, Y = correlated_views(N, 6, 5)
-SOLVERS = ["direct", "cholesky-qr", "lobpcg", "riemannian"]
+SOLVERS = ["direct", "cholesky-qr", "lobpcg", "riemannian", "trust-region", "block-pcg"]
 
 
 def chunked(array, rows, columns=-1):
     return da.from_array(array, chunks=(rows, columns))
 
 
-def of_parts(parts, *, known=True, dtype=float):
+def of_parts(parts, *, dtype=float):
     """Array of delayed parts, whose lengths dask is not told."""
     arrays = [da.from_delayed(dask.delayed(part), (np.nan, X.shape[1]), dtype=dtype) for part in parts]
     return da.concatenate(arrays, allow_unknown_chunksizes=True)
@@ -63,6 +64,13 @@ def test_every_product_is_that_of_memory(scale, weights):
         np.testing.assert_allclose(call(spread), call(memory), atol=1e-11)
     np.testing.assert_allclose(spread.transform(a).compute(), memory.transform(a), atol=1e-11)
     assert spread.n_passes == memory.n_passes
+
+
+@pytest.mark.parametrize("sketch", [CountSketch(40, seed=1), GaussianSketch(9, seed=1)])
+def test_sketches_are_those_of_memory(sketch):
+    spread, memory = PairedViews(chunked(X + 9, 350), chunked(Y, 350)), PairedViews(X + 9, Y)
+    for found, expected in zip(spread.sketch(sketch), memory.sketch(sketch), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("solver", ["direct", "cholesky-qr", "block-pcg"])
@@ -195,6 +203,39 @@ def test_dataframes():
         CCA(1).fit(frame.assign(f="text"), chunked(Y, 350))
 
 
+def hdf5_in_chunks(folder):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(folder / "x.h5", "w") as store:
+        store.create_dataset("x", data=X, chunks=(100, 4))
+    return da.from_array(h5py.File(folder / "x.h5", "r")["x"], chunks=(300, 4))
+
+
+def zarr_in_chunks(folder):
+    pytest.importorskip("zarr").create_array(store=str(folder / "x.zarr"), data=X, chunks=(350, 4))
+    return da.from_zarr(str(folder / "x.zarr"))
+
+
+def parquet_in_parts(folder):
+    pandas, frames = pytest.importorskip("pandas"), pytest.importorskip("dask.dataframe")
+    for k, part in enumerate(np.split(X, [500])):
+        pandas.DataFrame(part, columns=list("abcdef")).to_parquet(folder / f"{k}.parquet")
+    return frames.read_parquet(str(folder))
+
+
+def csv_in_parts(folder):
+    pandas, frames = pytest.importorskip("pandas"), pytest.importorskip("dask.dataframe")
+    pandas.DataFrame(X, columns=list("abcdef")).to_csv(folder / "x.csv", index=False)
+    return frames.read_csv(str(folder / "x.csv"), blocksize=40_000)
+
+
+@pytest.mark.parametrize("place", [hdf5_in_chunks, zarr_in_chunks, parquet_in_parts, csv_in_parts])
+def test_files_that_dask_opens(place, tmp_path):
+    x = place(tmp_path)
+    assert len(DaskRows(x).lengths) > 1
+    found = CCA(2, solver="cholesky-qr", random_state=0).fit(x, chunked(Y, 350))
+    np.testing.assert_allclose(found.correlations_, CCA(2).fit(X, Y).correlations_, atol=1e-8)
+
+
 def test_nothing_of_the_size_of_the_data_is_shipped(monkeypatch):
     sizes = []
     whole = DaskPasses.sum
@@ -212,18 +253,35 @@ def test_nothing_of_the_size_of_the_data_is_shipped(monkeypatch):
     assert max(sizes) < 20_000 < N * 6 * 8
 
 
-def _sums_and_counts(blocks):
-    return [(block.views[0].sum(), 1) for block in blocks]
-
-
-@pytest.mark.parametrize("n_chunks", [1, 2, 8, 9, 65, 120])
-def test_results_are_added_up_in_a_tree(n_chunks):
+@pytest.mark.parametrize(
+    ("n_chunks", "sizes"), [(1, []), (2, [2]), (8, [8]), (9, [1, 2, 8]), (65, [1, 1, 2] + [8] * 8 + [8]), (120, None)]
+)
+def test_results_are_added_up_in_a_tree(n_chunks, sizes, monkeypatch):
+    added, add = [], dask_rows._added
+    monkeypatch.setattr(dask_rows, "_added", lambda parts: added.append(len(parts)) or add(parts))
     passes = DaskPasses([DaskRows(chunked(X[: 10 * n_chunks], 10))])
     total, count = passes.sum(
         lambda blocks: tuple(map(sum, zip(*((b.views[0].sum(), 1) for b in blocks), strict=True)))
     )
     assert count == n_chunks
     assert total == pytest.approx(X[: 10 * n_chunks].sum())
+    assert max(added, default=0) <= 8
+    if sizes is not None:
+        assert sorted(added) == sorted(sizes)
+
+
+def test_the_chunks_of_a_part_are_made_within_its_task():
+    made = []
+    load = dask.delayed(lambda name: made.append(name) or np.ones((3, 2)), pure=False)
+    both, left, right, kept = load("both"), load("left"), load("right"), load("kept")
+    part = dask.delayed(lambda *views: sum(view.sum() for view in views), pure=False)
+    parts = [part(left, both + 1, both + 2, kept), part(right, kept)]  # only both parts need what is kept
+    total = dask.delayed(sum)(parts)
+    keys = []
+    with Callback(pretask=lambda key, *state: keys.append(key)):
+        assert compute_in_place(total, parts) == 6 * (1 + 2 + 3 + 1 + 1 + 1)
+    assert sorted(made) == ["both", "kept", "left", "right"]
+    assert {part.key for part in parts} | {kept.key, total.key} == set(keys)
 
 
 # ---------------------------------------------------------------------------------------------------- broken chunks
@@ -284,69 +342,3 @@ def test_a_chunk_that_changes_between_passes_is_named():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
-
-
-# ------------------------------------------------------------------------------------------- a cluster of two processes
-
-
-@pytest.fixture(scope="module")
-def client():
-    with (
-        dask.config.set({"distributed.comm.timeouts.connect": "60s", "distributed.admin.log-format": ""}),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=50,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        client.wait_for_workers(2, timeout=120)
-        yield client
-
-
-def part_that_kills(marker, first, stop):
-    """Rows of the first view; the process that makes the last ones is killed, once, when the marker is there."""
-    if stop == N and os.path.exists(marker):
-        os.remove(marker)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return correlated_views(N, 6, 5)[0][first:stop]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_worker_that_is_killed_within_a_pass_changes_nothing(client, tmp_path):
-    marker = tmp_path / "kill"
-    loads = [(str(marker), first, first + 200) for first in range(0, N, 200)]
-    x = da.concatenate([da.from_delayed(dask.delayed(part_that_kills)(*load), (200, 6), dtype=float) for load in loads])
-    with dask.config.set(scheduler=client):
-        data = PairedViews(x, chunked(Y, 200))
-        data.moments  # noqa: B018
-        a, b = np.eye(6)[:, :2], np.eye(5)[:, :2]
-        marker.touch()
-        found = data.products(a, b)
-    assert not marker.exists()  # a worker has met it, and died
-    for actual, wanted in zip(found, PairedViews(X, Y).products(a, b), strict=True):
-        np.testing.assert_allclose(actual, wanted, atol=1e-12)
-
-
-@pytest.mark.parametrize("solver", ["direct", "lobpcg"])
-def test_a_fit_on_a_cluster_is_that_of_memory(client, solver):
-    with dask.config.set(scheduler=client):
-        x, y = (client.persist(chunked(view, 300)) for view in (X, Y))
-        found = CCA(2, solver=solver, random_state=0).fit(x, y)
-        scores = found.transform(x).compute()
-    expected = CCA(2, solver=solver, random_state=0).fit(X, Y)
-    np.testing.assert_allclose(found.correlations_, expected.correlations_, atol=1e-8)
-    np.testing.assert_allclose(scores, expected.transform(X), atol=1e-6)
-
-
-def test_an_error_on_a_worker_is_that_of_the_client(client):
-    x = X.copy()
-    x[777, 2] = np.inf
-    with (
-        dask.config.set(scheduler=client),
-        pytest.raises(ValueError, match=r"X contains NaN or infinity \(X, chunk 7, row 777\)"),
-    ):
-        CCA(1).fit(chunked(x, 100), chunked(Y, 100))

@@ -135,7 +135,7 @@ def test_bad_parameters(options, error, message):
         ([], ValueError, r"views must hold at least two data matrices, got 0"),
         (VIEWS[:1], ValueError, r"views must hold at least two data matrices, got 1"),
         ([VIEWS[0], None], ValueError, r"views\[1\] is None, but fit needs all views"),
-        ([VIEWS[0], VIEWS[1][:-1]], ValueError, r"got 100 in views\[0\] and 99 in views\[1\]"),
+        ([VIEWS[0], VIEWS[1][:-1]], ValueError, r"views\[0\] and views\[1\] must have .* of rows, got 100 and 99"),
         ([VIEWS[0], VIEWS[1][:, 0]], ValueError, r"views\[1\] must be a matrix .*got shape \(100,\)"),
         ([VIEWS[0], VIEWS[1][None]], ValueError, r"Found array with dim 3|views\[1\] must be a matrix"),
         ([VIEWS[0], WITH_NAN], ValueError, r"views\[1\] contains NaN or infinity"),

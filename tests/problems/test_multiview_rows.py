@@ -38,13 +38,14 @@ def in_chunks(folder):
     ],
 )
 def test_the_numbers_of_memory(criterion, solver, place, tmp_path):
-    options = {"criterion": criterion, "solver": solver, "scale": True, "reg": 0.01, "tol": 1e-8, "random_state": 0}
+    # Sums over chunks are rounded otherwise than those of memory. That changes no step of a line search while what a
+    # step gains, the square of the gradient, is above rounding: not so at 1e-8, the root of it.
+    tol = 1e-6 if solver == "riemannian" else 1e-8
+    options = {"criterion": criterion, "solver": solver, "scale": True, "reg": 0.01, "tol": tol, "random_state": 0}
     views = place(tmp_path)
     found, expected = (MultiviewCCA(2, **options).fit(data) for data in (views, VIEWS))
     np.testing.assert_allclose(found.correlations_, expected.correlations_, atol=1e-10)
-    # Sums in another order may end the line search of a step near the tolerance otherwise, and cost a step.
-    steps = 2 if solver == "riemannian" else 0
-    assert abs(found.n_passes_ - expected.n_passes_) <= steps
+    assert found.n_passes_ == expected.n_passes_
     assert found.score(views) == pytest.approx(expected.score(VIEWS), abs=1e-8)
     for scores, wanted in zip(found.transform(views), expected.transform(VIEWS), strict=True):
         np.testing.assert_allclose(np.asarray(scores), wanted, atol=1e-6)

@@ -83,14 +83,15 @@ def test_a_picture_of_the_user_is_not_overwritten(text, tmp_path, capsys):
 SCRIPT = """
 import os, signal, torch
 torch.set_num_threads(1)
-from problems import cli, training
-whole = training._Run.advance
+from problems import cli
+from problems.training_run import TrainingRun
+whole = TrainingRun.advance
 def advance(run):
     done = whole(run)
     if done.step == 3:
         os.kill(os.getpid(), signal.SIGINT)
     return done
-training._Run.advance = advance
+TrainingRun.advance = advance
 raise SystemExit(cli.main({arguments!r}))
 """
 

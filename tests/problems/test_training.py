@@ -22,9 +22,9 @@ from problems import (
     train,
 )
 from problems.checkpoint import CHECKPOINT, METRICS
-from problems.training import evaluate
 from problems.training_figures import loss_figure, rank_figure
 from problems.training_options import build_optimizer
+from problems.training_run import evaluate
 
 CONFIG = LanguageModelConfig(width=16, n_layers=1, n_heads=2, context=8)
 TEXT = ["to be or not to be, that is the question: " * 40]

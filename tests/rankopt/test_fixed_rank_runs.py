@@ -51,7 +51,7 @@ GRADIENTS = {
 
 @pytest.mark.parametrize("form", GRADIENTS)
 @pytest.mark.parametrize("retraction", [TruncatedSVD(), ProjectorSplitting()])
-@pytest.mark.parametrize("method", ["gradient-descent", "conjugate-gradient", "lbfgs", "trust-region"])
+@pytest.mark.parametrize("method", ["gradient-descent", "conjugate-gradient", "lbfgs", "newton-cg", "trust-region"])
 def test_every_method_finds_the_truncated_svd(method, retraction, form):
     result = minimize(cost, FixedRank(M, N, R, retraction), method=method, gradient=GRADIENTS[form], rng=1)
     assert result.success

@@ -18,7 +18,7 @@ from tests.manifolds.library_manifolds import (
     near,
 )
 
-METHODS = ("conjugate-gradient", "lbfgs", "trust-region", "gradient-descent")
+METHODS = ("conjugate-gradient", "lbfgs", "trust-region", "newton-cg", "gradient-descent")
 
 
 @pytest.mark.parametrize("method", METHODS)

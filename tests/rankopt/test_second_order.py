@@ -1,4 +1,4 @@
-"""Trust regions and L-BFGS on every kind of manifold: optima by eigenvalues, counts from outside, metrics by solves."""
+"""Trust regions, Newton-CG and L-BFGS on every kind of manifold: optima by eigenvalues, counts from outside."""
 
 from __future__ import annotations
 
@@ -7,11 +7,26 @@ import pytest
 import torch
 
 from manifolds import Euclidean, Sphere, Stiefel
-from rankopt import LBFGS, Armijo, GradientNorm, MaxIterations, QuadraticObjective, Status, TrustRegion, minimize
+from rankopt import (
+    LBFGS,
+    Armijo,
+    GradientNorm,
+    MaxIterations,
+    NewtonCG,
+    QuadraticObjective,
+    Status,
+    TrustRegion,
+    minimize,
+)
 from tests.rankopt.second_order import CASES, LOWEST, A, B, M, Quadratic, as_torch, product_case
 
 TIGHT = GradientNorm(absolute=1e-9) | MaxIterations(300)
-METHODS = {"trust-region": TrustRegion(), "lbfgs": LBFGS(), "lbfgs by Armijo": LBFGS(line_search=Armijo())}
+METHODS = {
+    "trust-region": TrustRegion(),
+    "newton-cg": NewtonCG(),
+    "lbfgs": LBFGS(),
+    "lbfgs by Armijo": LBFGS(line_search=Armijo()),
+}
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -27,14 +42,14 @@ def test_finds_the_optimum(name, method):
     assert (result.nfev, result.ngev, result.nhev) == (f.costs, f.gradients, f.hessians)
 
 
-@pytest.mark.parametrize("method", ["trust-region", "lbfgs"])
+@pytest.mark.parametrize("method", ["trust-region", "newton-cg", "lbfgs"])
 def test_products_of_manifolds(method):
     manifold, cost, gradient, hessian, least = product_case()
     result = minimize(cost, manifold, None, method, gradient=gradient, hessian=hessian, rng=1, stopping=TIGHT)
     assert result.fun == pytest.approx(least, abs=1e-9)
 
 
-@pytest.mark.parametrize("method", ["trust-region", "lbfgs"])
+@pytest.mark.parametrize("method", ["trust-region", "newton-cg", "lbfgs"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_torch(dtype, method):
     a, weights = as_torch(A, dtype), torch.tensor([3.0, 2.0, 1.0], dtype=dtype)
@@ -46,18 +61,19 @@ def test_torch(dtype, method):
 
     result = minimize(cost, Stiefel(8, 3), Stiefel(8, 3).random_point(rng=0, like=a), method)
     assert result.success
-    assert (result.nhev > 0) == (method == "trust-region")
+    assert (result.nhev > 0) == (method != "lbfgs")
     assert len(calls) == result.nfev
     assert result.fun == pytest.approx(LOWEST[:3] @ [3, 2, 1], abs=1e-8 if dtype == torch.float64 else 1e-3)
     assert (result.x.dtype, result.x.requires_grad) == (dtype, False)
 
 
+@pytest.mark.parametrize("method", [TrustRegion(), NewtonCG()], ids=["trust-region", "newton-cg"])
 @pytest.mark.parametrize("name", CASES)
-def test_counts_from_outside(name):
+def test_counts_from_outside(name, method):
     """One gradient an iteration, and no call that is not counted."""
     manifold, columns, _ = CASES[name]
     f = Quadratic(columns)
-    result = minimize(f.cost, manifold, None, TrustRegion(), gradient=f.gradient, hessian=f.hessian, rng=0)
+    result = minimize(f.cost, manifold, None, method, gradient=f.gradient, hessian=f.hessian, rng=0)
     assert (result.nfev, result.ngev, result.nhev) == (f.costs, f.gradients, f.hessians)
     assert f.gradients == result.nit + 1
     assert f.costs >= result.nit + 1
@@ -104,9 +120,10 @@ def test_a_solve_is_all_that_the_metric_needs():
     np.testing.assert_allclose(by_solves.history.fun, full.history.fun, atol=1e-9)
 
 
-def test_declared_quadratics_carry_their_products():
+@pytest.mark.parametrize("method", ["trust-region", "newton-cg"])
+def test_declared_quadratics_carry_their_products(method):
     objective = QuadraticObjective(A, weights=[3.0, 2.0, 1.0])
-    result = minimize(objective, Stiefel(8, 3), None, "trust-region", rng=0, stopping=TIGHT)
+    result = minimize(objective, Stiefel(8, 3), None, method, rng=0, stopping=TIGHT)
     assert 2 * result.fun == pytest.approx(LOWEST[:3] @ [3, 2, 1], abs=1e-9)
     assert result.n_products >= result.nhev > 0
 

@@ -15,6 +15,7 @@ from rankopt import (
     AnyOf,
     ConjugateGradient,
     CostChange,
+    Feasibility,
     GradientNorm,
     LineSearch,
     MaxEvaluations,
@@ -59,6 +60,9 @@ def run(stopping, **options):
         (CostChange(1e-2, iterations=2), {"fun": [9.0, 1.02, 1.0, 1.0]}, None),
         (CostChange(1e-2, iterations=2), {"fun": [-9.0, -1.005, -1.0, -1.0]}, Status.CONVERGED_COST),
         (CostChange(0.0, iterations=1), {"fun": [2.0, 2.0]}, Status.CONVERGED_COST),
+        (Feasibility(1e-3), {"constraint_violation": [1e-3], "complementarity": [1.1e-3]}, None),
+        (Feasibility(1e-3), {"constraint_violation": [1.1e-3], "complementarity": [0.0]}, None),
+        (Feasibility(1e-3), {"constraint_violation": [5.0, 1e-3], "complementarity": [0.0, 1e-3]}, Status.FEASIBLE),
         (TargetCost(-1.0), {"fun": [0.0, -0.9]}, None),
         (TargetCost(-1.0), {"fun": [0.0, -1.0]}, Status.CONVERGED_COST),
         (StepSize(1e-3), {"step_size": [0.0]}, None),
@@ -87,6 +91,20 @@ def test_default_tolerance_depends_on_the_dtype_and_not_on_the_scale(epsilon, to
     seen = {"fun": [2.0 * scale, scale]}
     assert GradientNorm().check(progress(epsilon, grad_norm=[3.0 * scale, below], **seen)) is Status.CONVERGED_GRADIENT
     assert GradientNorm().check(progress(epsilon, grad_norm=[3.0 * scale, above], **seen)) is None
+
+
+@pytest.mark.parametrize(("epsilon", "tolerance"), [(DOUBLE, 1e-6), (SINGLE, 1e-3)])
+def test_default_feasibility_depends_on_the_dtype(epsilon, tolerance):
+    for violation, status in ((0.9 * tolerance, Status.FEASIBLE), (1.1 * tolerance, None)):
+        seen = progress(epsilon, constraint_violation=[violation], complementarity=[0.0])
+        assert Feasibility().check(seen) is status
+
+
+def test_feasibility_needs_constraints():
+    with pytest.raises(
+        ValueError, match="Feasibility needs a problem with constraints, as minimize_constrained has it"
+    ):
+        run(Feasibility())
 
 
 def test_a_start_at_the_optimum_ends_there():
@@ -157,7 +175,7 @@ def test_combinations_are_values():
 
 @pytest.mark.parametrize("status", Status)
 def test_every_status_has_a_message_and_says_whether_it_is_a_success(status):
-    succeeds = {"CONVERGED_GRADIENT", "CONVERGED_COST", "APPROXIMATION_FLOOR"}
+    succeeds = {"CONVERGED_GRADIENT", "CONVERGED_COST", "APPROXIMATION_FLOOR", "FEASIBLE"}
     assert status.success is (status.name in succeeds)
     assert status.message.endswith(".")
     assert len({s.message for s in Status}) == len(Status)

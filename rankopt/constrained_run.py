@@ -1,0 +1,265 @@
+"""The augmented Lagrangian method: a run of minimizations without constraints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+from manifolds.linalg import Array, machine_epsilon, namespace
+from manifolds.manifold import Point
+from rankopt.augmented_lagrangian import (
+    AugmentedObjective,
+    AugmentedProblem,
+    first_multipliers,
+    first_penalty,
+)
+from rankopt.constraints import Constraints
+from rankopt.minimize import Run, method_of, progress_bar
+from rankopt.solvers.method import Method
+from rankopt.solvers.parameters import require_at_least
+from rankopt.solvers.stopping import (
+    CostChange,
+    Feasibility,
+    GradientNorm,
+    MaxIterations,
+    Progress,
+    Status,
+    StoppingCriterion,
+    rules_in,
+)
+from rankopt.state import ObjectiveProblem, ObjectiveState, euclidean_size
+
+_PATIENCE = 5
+"""Number of outer iterations in which a violation must fall by a tenth."""
+
+
+@dataclass(frozen=True)
+class AugmentedLagrangian:
+    """Augmented Lagrangian method: minimizations without constraints, each with better multipliers than the last.
+
+        L(x) = f(x) + sum s * (m + r s / 2),    s = h(x) for equalities,    s = max(g(x), -m / r) for inequalities,
+
+    is minimized over the manifold until its gradient is small enough, from where the last minimization ended. Then the
+    multipliers become m + r s, and the penalty r is raised where the largest s has not fallen enough.
+
+    Parameters
+    ----------
+    inner : {"trust-region", "newton-cg", "lbfgs", "conjugate-gradient", "gradient-descent"} or Method
+        Method of the minimizations. Trust regions have exact Hessian products where autograd differentiates all of the
+        constraints and the cost does; else differences of gradients.
+    penalty : float, optional
+        First penalty r. By default 10 max(abs(f), l norm(grad f)) / max(norm(c), l norm(Dc^T w))^2 at the start point,
+        with the violation c, the manifold's typical distance l and a random vector w of unit norm.
+    growth : float
+        Factor by which the penalty is raised.
+    decrease : float
+        The penalty is raised where the largest s has not fallen to this fraction of what it was after either of the two
+        minimizations before.
+    tightening : float
+        A minimization ends where the gradient has this fraction of its norm at the start, where the residuals of the
+        last one made it, but is no less exact than the last, and no more than ``stopping`` asks.
+    max_multiplier : float
+        Multipliers are kept to this absolute value between minimizations.
+    max_inner : int
+        Limit of steps for each minimization.
+
+    References
+    ----------
+    Liu, Boumal, Simple algorithms for optimization on Riemannian manifolds with constraints, Appl. Math. Optim. 82
+    (2020), Algorithm 1; Birgin, Martínez, Practical augmented Lagrangian methods for constrained optimization (2014).
+
+    Examples
+    --------
+    >>> AugmentedLagrangian(inner="newton-cg", growth=5.0).growth
+    5.0
+    """
+
+    inner: str | Method[Any] = "trust-region"
+    penalty: float | None = None
+    growth: float = 10.0
+    decrease: float = 0.25
+    tightening: float = 0.1
+    max_multiplier: float = 1e20
+    max_inner: int = 1000
+
+    def __post_init__(self) -> None:
+        method_of(self.inner)
+        for name in ("growth", "decrease", "tightening", "max_multiplier", *(["penalty"] * (self.penalty is not None))):
+            require_at_least(name, getattr(self, name), 0)
+        for name in ("decrease", "tightening"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"0 < {name} < 1 must hold, got {getattr(self, name)}")
+        if not self.growth > 1:
+            raise ValueError(f"growth must be above 1, got {self.growth}")
+        if self.penalty is not None and not 0 < self.penalty < float("inf"):
+            raise ValueError(f"penalty must be positive and finite, got {self.penalty}")
+        require_at_least("max_inner", self.max_inner, 1, whole=True)
+
+
+class ConstrainedRun:
+    """One run of the method: records, stops, reports, and survives an interruption."""
+
+    def __init__(
+        self, method: AugmentedLagrangian, stopping: StoppingCriterion, preconditioner: Any, callback: Any, show: Any
+    ) -> None:
+        self._method, self._stopping = method, stopping
+        self._preconditioner, self._callback, self._show = preconditioner, callback, show
+        self._history: dict[str, list[float]] = {}
+        self._problem: AugmentedProblem | None = None
+        self._last: ObjectiveState | None = None
+        self._inner_steps = 0
+        self._residuals = [float("inf")]
+        self._began = time.perf_counter()
+
+    def to_end(
+        self, cost: ObjectiveProblem, constraints: Constraints, x0: Point, multipliers: Sequence[Array] | None
+    ) -> OptimizeResult:
+        """Run from a start point until a criterion, the callback or an interruption ends it."""
+        bar = progress_bar(self._show)
+        try:
+            status = self._iterate(self._start(cost, constraints, x0, multipliers), bar)
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+        finally:
+            bar.close()
+        if self._last is None:
+            counts = cost.counts() | constraints.counts()
+            return OptimizeResult(
+                x=x0, fun=float("nan"), multipliers=multipliers, nit=0, **counts, success=False, status=status,
+                message=status.message, history=OptimizeResult(),
+            )  # fmt: skip
+        return self._result(self._last, status)
+
+    def _start(
+        self, cost: ObjectiveProblem, constraints: Constraints, x0: Point, multipliers: Sequence[Array] | None
+    ) -> AugmentedProblem:
+        """Problem of the first minimization."""
+        state = cost.start(x0)
+        evaluations = constraints.at(state.point)
+        for evaluation in evaluations:
+            evaluation.require_usable_values()
+        first = first_multipliers(evaluations, multipliers)
+        penalty = self._method.penalty or first_penalty(state, evaluations)
+        objective = AugmentedObjective(cost.objective, constraints, cost.manifold, first, penalty)
+        return AugmentedProblem(objective, objective.of(state.point, state.evaluation, evaluations))
+
+    def _iterate(self, problem: AugmentedProblem, bar: Any) -> Status:
+        last: ObjectiveState = problem.start(None)
+        self._problem = problem
+        method, seen = method_of(self._method.inner), Progress(self._history, machine_epsilon(last.point))
+        self._record(last, 0.0)
+        tolerance = float("inf")
+        while (status := self._stopping.check(seen)) is None:
+            if self._is_stuck(seen):
+                return Status.INFEASIBLE
+            tolerance = min(tolerance, self._method.tightening * problem.start(None).gradient_norm)
+            limits = InnerStopping(tolerance, self._method.max_inner, self._stopping, seen, self._elapsed)
+            inner = Run(problem, method, limits, self._preconditioner, None, False)
+            inner_status, state = inner.to_last_state(last.point)
+            self._inner_steps += inner.steps
+            if not isinstance(state, ObjectiveState):
+                return inner_status  # interrupted before its first record
+            difference = problem.manifold.linear_combination(1.0, state.point, -1.0, last.point)
+            self._record(state, euclidean_size(problem.manifold, difference))
+            bar.update(state)
+            if inner_status is Status.INTERRUPTED:
+                return inner_status
+            if self._callback is not None:
+                try:
+                    self._callback(self._result(state, None))
+                except StopIteration:
+                    return Status.USER
+            self._problem, last = self._updated(problem, state), state
+            problem = self._problem
+        return status
+
+    def _updated(self, problem: AugmentedProblem, state: ObjectiveState) -> AugmentedProblem:
+        """Problem of the next minimization: with the multipliers of this one and, if need be, a larger penalty."""
+        bound, penalty = self._method.max_multiplier, problem.objective.penalty
+        # How exact a minimization is shows in its multipliers, and in the residuals of the next one.
+        falls = state.evaluation.residual <= self._method.decrease * max(self._residuals[-2:])
+        self._residuals.append(state.evaluation.residual)
+        if not falls and not self._is_feasible():
+            penalty *= self._method.growth
+        multipliers = (namespace(y).clip(y, -bound, bound) for y in state.evaluation.multipliers)
+        return problem.updated(state.evaluation, tuple(multipliers), penalty)
+
+    def _is_feasible(self) -> bool:
+        """Whether the constraints hold to the tolerance that the run was given, or to the default."""
+        assert self._last is not None
+        seen = Progress(self._history, machine_epsilon(self._last.point))
+        rules = [rule for rule in rules_in(self._stopping) if isinstance(rule, Feasibility)]
+        return any(rule.is_met(seen) for rule in rules or [Feasibility()])
+
+    def _is_stuck(self, seen: Progress) -> bool:
+        """Whether the violation has not fallen by a tenth while the penalty was raised again and again."""
+        if seen.iteration <= _PATIENCE or self._is_feasible():
+            return False
+        violations, penalties = (self._history[name][-1 - _PATIENCE :] for name in ("constraint_violation", "penalty"))
+        rises = all(after > before for before, after in pairwise(penalties[1:]))
+        return rises and violations[-1] > 0.9 * violations[0]
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._began
+
+    def _record(self, state: ObjectiveState, step_size: float) -> None:
+        """Add one entry to the history."""
+        assert self._problem is not None
+        entry = {"fun": state.evaluation.cost.value, "grad_norm": state.gradient_norm, **state.evaluation.measures}
+        entry |= {"step_size": step_size, "inner_nit": self._inner_steps, **self._problem.counts()}
+        for name, value in (entry | {"time": self._elapsed()}).items():
+            self._history.setdefault(name, []).append(value)
+        self._last = state
+
+    def _result(self, state: ObjectiveState, status: Status | None) -> OptimizeResult:
+        assert self._problem is not None
+        evaluation = state.evaluation
+        result = OptimizeResult(
+            x=state.point,
+            fun=evaluation.cost.value,
+            grad_norm=state.gradient_norm,
+            multipliers=evaluation.multipliers,
+            **evaluation.measures,
+            nit=len(self._history["time"]) - 1,
+            inner_nit=self._inner_steps,
+            **self._problem.counts(),
+        )
+        if status is not None:
+            history = {name: np.asarray(values) for name, values in self._history.items()}
+            message = f"{status.message} The largest violation of a constraint is {evaluation.violation:.1e}."
+            result.update(success=status.success, status=status, message=message, history=OptimizeResult(history))
+        return result
+
+
+@dataclass(frozen=True)
+class InnerStopping(StoppingCriterion):
+    """Ends a minimization: the gradient is small enough, costs differ by rounding only, or a limit of the whole run."""
+
+    tolerance: float
+    max_iterations: int
+    outer: StoppingCriterion
+    seen: Progress
+    elapsed: Callable[[], float]
+
+    def check(self, progress: Progress) -> Status | None:
+        if self._is_stationary(progress):
+            return Status.CONVERGED_GRADIENT
+        # With the records of the outer run, which did not end it, but what has been spent by now.
+        own = {"fun", "grad_norm", "step_size"}
+        spent = {name: values for name, values in progress.history.items() if name not in own}
+        spent["time"] = [self.elapsed()]
+        status = self.outer.check(Progress({**self.seen.history, **spent}, progress.epsilon))
+        return status or (CostChange() | MaxIterations(self.max_iterations)).check(progress)
+
+    def _is_stationary(self, progress: Progress) -> bool:
+        """Whether the gradient is below this tolerance or that of the outer run."""
+        norm = progress.latest("grad_norm")
+        compared = {"fun": [progress.latest("fun")], "grad_norm": [self.seen.first("grad_norm"), norm]}
+        rules = [rule for rule in rules_in(self.outer) if isinstance(rule, GradientNorm)]
+        return norm <= self.tolerance or any(rule.is_met(Progress(compared, progress.epsilon)) for rule in rules)
