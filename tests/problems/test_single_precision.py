@@ -187,7 +187,8 @@ def test_costs_are_known_to_the_rounding_of_the_data():
 def test_directions_that_single_precision_has_made_are_left_out():
     """The sum of two columns, rounded, in a small view whose covariance is formed in double precision."""
     x, y = correlated_views(N, 40, 3, correlations=(0.95, 0.8, 0.6), condition=3.0)
-    dependent = np.column_stack([y, (y[:, :1] + y[:, 1:2])]).astype(np.float32)
+    y = y - y.mean(axis=0) + 3.0
+    dependent = np.column_stack([y, y[:, :1] + y[:, 1:2]]).astype(np.float32)
     with pytest.warns(UserWarning, match="y has numerical rank 3 for 4 features"):
         cca = CCA(P, solver="block-pcg", random_state=0).fit(x.astype(np.float32), dependent)
     expected = canonical_oracle(*dense_covariances(x, y))[0]
