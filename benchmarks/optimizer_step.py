@@ -12,6 +12,7 @@ processor's time instead.
 
 import argparse
 import gc
+import importlib
 import logging
 import random
 import statistics
@@ -27,13 +28,6 @@ from manifolds import EnergyRank, RandomizedRange, SubspaceTracker
 from rankopt import AdaRankGrad, GaLore, RefreshLog
 
 from ._table import publish
-
-# bitsandbytes, which GaLore's package imports, says on a machine without CUDA what it cannot do there.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import galore_torch
-    import pytorch_optimizer
 
 WIDTH, MLP_WIDTH, LAYERS = 512, 1376, 8
 LAYER_SHAPES = [(WIDTH, WIDTH)] * 4 + [(MLP_WIDTH, WIDTH)] * 2 + [(WIDTH, MLP_WIDTH)]
@@ -52,22 +46,24 @@ REFERENCE = "galore-torch GaLoreAdamW"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def gradient(m: int, n: int, seed: int) -> torch.Tensor:
+def gradient(m: int, n: int, seed: int, device: str = "cpu") -> torch.Tensor:
     """A matrix with singular values that decay as i^(-3/4), and one per cent of its energy in white noise.
 
     About 80 of 512 directions hold 95 % of the energy, so that an adaptive rank has something to find.
     """
-    generator = torch.Generator().manual_seed(seed)
-    decay = torch.arange(1, 257).pow(-0.75)
-    left = torch.randn(m, 256, generator=generator) * decay
-    signal = left @ torch.randn(256, n, generator=generator)
-    noise = torch.randn(m, n, generator=generator)
+    normal = partial(torch.randn, generator=torch.Generator(device).manual_seed(seed), device=device)
+    decay = torch.arange(1, 257, device=device).pow(-0.75)
+    left = normal(m, 256) * decay
+    signal = left @ normal(256, n)
+    noise = normal(m, n)
     return 1e-3 * (signal / signal.norm() + 0.1 * noise / noise.norm())
 
 
-def weights(shapes: list[tuple[int, int]], seed: int = 0) -> list[torch.nn.Parameter]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.nn.Parameter(0.02 * torch.randn(shape, generator=generator)) for shape in shapes]
+def weights(shapes: list[tuple[int, int]], seed: int = 0, like: torch.Tensor | None = None) -> list[torch.nn.Parameter]:
+    """Parameters of the dtype and device of ``like``, or in single precision on the processor."""
+    like = torch.empty(0) if like is None else like
+    normal = partial(torch.randn, generator=torch.Generator(like.device).manual_seed(seed), device=like.device)
+    return [torch.nn.Parameter((0.02 * normal(shape)).to(like.dtype)) for shape in shapes]
 
 
 # ------------------------------------------------------------------------------------------------ the methods
@@ -84,24 +80,32 @@ def adamw(parameters, gap, **options):
     return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0, **options)
 
 
+def peer(name: str):
+    """A peer's package, imported without what it says on a machine without CUDA."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # imported by GaLore's package
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(name)
+
+
 def galore_package(parameters, gap):
     group = {"params": parameters, "rank": RANK, "update_proj_gap": gap, "scale": 0.25, "proj_type": "std"}
-    return galore_torch.GaLoreAdamW([group], lr=1e-3, no_deprecation_warning=True)
+    return peer("galore_torch").GaLoreAdamW([group], lr=1e-3, no_deprecation_warning=True)
 
 
 def pytorch_optimizers_galore(parameters, gap):
     group = {"params": parameters, "rank": RANK, "update_proj_gap": gap, "scale": 0.25, "projection_type": "std"}
-    return pytorch_optimizer.GaLore([group], lr=1e-3)
+    return peer("pytorch_optimizer").GaLore([group], lr=1e-3)
 
 
 def galore(parameters, gap):
     return GaLore(parameters, lr=1e-3, max_rank=RANK, max_gap=gap)
 
 
-def adarankgrad(parameters, gap, **options):
+def adarankgrad(parameters, gap, rank=RANK, **options):
     # A tolerance of zero leaves the gap alone to decide.
     return AdaRankGrad(
-        parameters, lr=1e-3, max_rank=RANK, oversampling=OVERSAMPLING, min_gap=gap, max_gap=gap, tolerance=0, **options
+        parameters, lr=1e-3, max_rank=rank, oversampling=OVERSAMPLING, min_gap=gap, max_gap=gap, tolerance=0, **options
     )
 
 
@@ -123,14 +127,15 @@ METHODS = [
 class ThinProducts:
     """The two products of a projected step alone, into memory that is there already."""
 
-    def __init__(self, gradients: list[torch.Tensor]):
+    def __init__(self, gradients: list[torch.Tensor], rank: int = RANK):
         self.work = []
         for index, g in enumerate(gradients):
             m, n = g.shape
-            generator = torch.Generator().manual_seed(index)
-            basis = torch.linalg.qr(torch.randn(min(m, n), RANK, generator=generator)).Q
-            low = torch.empty((RANK, n) if m <= n else (m, RANK))
-            self.work.append((basis, low, torch.empty(m, n)))
+            generator = torch.Generator(g.device).manual_seed(index)
+            random = torch.randn(min(m, n), rank, generator=generator, device=g.device)
+            basis = torch.linalg.qr(random).Q.to(g.dtype)
+            low = g.new_empty((rank, n) if m <= n else (m, rank))
+            self.work.append((basis, low, torch.empty_like(g)))
 
     def __call__(self, gradients: list[torch.Tensor]) -> None:
         for g, (basis, low, update) in zip(gradients, self.work, strict=True):
@@ -177,7 +182,7 @@ class Runner:
     """A method with parameters of its own, stepped with gradients that all methods share."""
 
     def __init__(self, method: Method, gradients: list[list[torch.Tensor]], gap: int):
-        self.parameters = weights([tuple(g.shape) for g in gradients[0]])
+        self.parameters = weights([tuple(g.shape) for g in gradients[0]], like=gradients[0][0])
         self.optimizer = method.make(self.parameters, gap)
         self.gradients = gradients
         self.steps = 0

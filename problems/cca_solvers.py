@@ -313,7 +313,7 @@ class BlockPCGCCA(CCASolver):
     def solve(self, data: PairedViews, request: Request) -> Solution:
         large, small = (0, 1) if data.n_features[0] >= data.n_features[1] else (1, 0)
         small_covariance = data.views[small].gram(double=True)
-        whitened = whitening(small_covariance, data.views[small].name)
+        whitened = whitening(small_covariance, data.views[small].name, machine_epsilon(data.like))
         # Columns of unit variance: no later whitening makes what rounds in the cross covariance larger.
         unit = whitened.whiten(identity(data.n_features[small], small_covariance)).mT
         wide = with_wide_vectors(data)

@@ -143,3 +143,19 @@ def test_errors(data, options, error, message):
     with pytest.raises(error, match=message) as caught:
         DataMatrix(data, **options)
     assert caught.type is error
+
+
+def test_a_covariance_in_double_precision_of_single_precision_data():
+    """Where two columns nearly agree, single-precision products lose their difference."""
+    x = np.random.default_rng(0).standard_normal((4000, 3)) + 3.0
+    x[:, 2] = x[:, 1] + 1e-3 * x[:, 2]
+    x = x.astype(np.float32)
+    between = np.var(x[:, 1].astype(float) - x[:, 2])
+    for view in (x, torch.asarray(x)):
+        data = DataMatrix(view)
+        wide = data.gram(double=True)
+        assert str(wide.dtype).removeprefix("torch.") == "float64"
+        wide = to_float64(wide)
+        assert wide[1, 1] - 2 * wide[1, 2] + wide[2, 2] == pytest.approx(between, rel=1e-4)
+        assert kind_of(data.gram()) == kind_of(view)
+        assert data.n_passes == 2

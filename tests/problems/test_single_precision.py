@@ -174,3 +174,22 @@ def test_trust_regions_solve_their_model_no_further_than_the_gradient_is_known()
         assert result.success
         products.append(result.nhev)
     assert 0 < products[1] < products[0]
+
+
+def test_costs_are_known_to_the_rounding_of_the_data():
+    x, y = (view.astype(np.float32) for view in correlated_views(N))
+    pair, three = WideData(PairedViews(x, y)), WideData(MultiviewData([x, y, x[:, :3]]))
+    for problem in (CCAProblem(pair, P), MultiviewProblem(three, P)):
+        state = problem.start(problem.random_start(0))
+        assert state.rounding == pytest.approx(4 * 2.0**-23 * abs(state.value))
+
+
+def test_directions_that_single_precision_has_made_are_left_out():
+    """The sum of two columns, rounded, in a small view whose covariance is formed in double precision."""
+    x, y = correlated_views(N, 40, 3, correlations=(0.95, 0.8, 0.6), condition=3.0)
+    y = y - y.mean(axis=0) + 3.0
+    dependent = np.column_stack([y, y[:, :1] + y[:, 1:2]]).astype(np.float32)
+    with pytest.warns(UserWarning, match="y has numerical rank 3 for 4 features"):
+        cca = CCA(P, solver="block-pcg", random_state=0).fit(x.astype(np.float32), dependent)
+    expected = canonical_oracle(*dense_covariances(x, y))[0]
+    np.testing.assert_allclose(cca.correlations_, expected[:P], atol=1e-5)
