@@ -12,7 +12,7 @@ from problems import CCA, LDA, CCAProblem, MultiviewCCA, MultiviewData, Multivie
 from problems.two_sided_lobpcg import two_sided_lobpcg
 from problems.view_preconditioners import view_preconditioners
 from problems.wide_vectors import WideData, wide_vectors
-from rankopt import ApproximationFloor, GradientNorm, MaxIterations, Status, minimize
+from rankopt import ApproximationFloor, GradientNorm, MaxIterations, Status, TrustRegion, minimize
 from tests.arrays import to_float64
 from tests.problems.classes import labelled_rows, oracle
 from tests.problems.several_views import maxvar_oracle, several_views
@@ -170,7 +170,7 @@ def test_trust_regions_solve_their_model_no_further_than_the_gradient_is_known()
     for error in (0.0, 1e-3):
         problem = CCAProblem(data, P, gradient_error=error)
         stopping = GradientNorm(absolute=1e-3) | MaxIterations(100)
-        result = minimize(problem, problem.manifold, rng=0, method="trust-region", stopping=stopping)
+        result = minimize(problem, problem.manifold, rng=0, method=TrustRegion(theta=1.0), stopping=stopping)
         assert result.success
         products.append(result.nhev)
     assert 0 < products[1] < products[0]
