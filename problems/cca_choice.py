@@ -17,8 +17,11 @@ EXPECTED_PCG_PASSES = 25
 GRAM_COST = 0.0185
 """Nanoseconds of a dense covariance for each row and pair of columns."""
 
-FACTOR_COST = 0.06
-"""Nanoseconds of the dense solution (factors, whitening, singular vectors) for each cube of the columns of a view."""
+FACTOR_COST = 0.03
+"""Nanoseconds of a triangular factor for each cube of its order, and of whitening for each row, column and pivot."""
+
+SINGULAR_COST = 0.05
+"""Nanoseconds of leading singular vectors for each cube of the smaller order."""
 
 EIGENVECTOR_COST = 0.11
 """Nanoseconds of leading eigenvectors for each cube of the order."""
@@ -26,7 +29,7 @@ EIGENVECTOR_COST = 0.11
 PASS_COST = 1.0
 """Nanoseconds of a pass for each entry of the data."""
 
-COLUMN_COST = 0.3
+COLUMN_COST = 0.16
 """Nanoseconds more for each entry and column of the directions."""
 
 SKETCH_COST = 0.4
@@ -34,6 +37,12 @@ SKETCH_COST = 0.4
 
 SPARSE_COST = 1.0
 """Nanoseconds more for each stored entry of sparse data and column of the directions."""
+
+ITERATION_COST = 6.0
+"""Nanoseconds of the algebra of an iteration for each row and square of the columns of the directions."""
+
+NYSTROM_FACTORS = {"dense": 4.0, "sparse": 2.0, "no ridge": 16.0}
+"""Passes of iterations with a Nystrom approximation, in those with a sketch."""
 
 SPARSE_GRAM_COST = 4.0
 """Nanoseconds of a sparse covariance for each pair of stored entries of a row."""
@@ -89,15 +98,16 @@ def estimated_costs(sizes: Sizes) -> dict[str, float]:
     n, views = sizes.n, (sizes.dx, sizes.dy)
     widest, narrowest = max(views), min(views)
     block = min(narrowest, sizes.n_components + 4)
-    costs = {"lobpcg": iterative_cost(n, views, sizes.density, block)}
+    costs = {"lobpcg": iterative_cost(n, views, sizes.density, block, ridge=sizes.ridge)}
     if MATRICES * 8 * widest**2 <= MAX_DENSE_BYTES:
-        cubes = sum(d**3 for d in views)
-        costs["direct"] = covariance_cost(n, views, sizes.density, gpu=sizes.gpu) + FACTOR_COST * cubes
+        factors = sum(d**3 for d in views) + widest * narrowest * (widest + narrowest)
+        dense = FACTOR_COST * factors + SINGULAR_COST * narrowest**3
+        costs["direct"] = covariance_cost(n, views, sizes.density, gpu=sizes.gpu) + dense
     if 4 * narrowest < widest:
-        large = max(_entries(n, views, sizes.density))
-        sketched = _sketch_pays(n, widest)
-        passes = EXPECTED_PCG_PASSES * _pass_cost(large, narrowest, sizes.density)
-        costs["block-pcg"] = passes + SKETCH_COST * widest**3 if sketched else 4 * passes
+        large = 0 if sizes.dx == widest else 1
+        costs["block-pcg"] = iterative_cost(
+            n, [widest], [sizes.density[large]], narrowest, ridge=sizes.ridge, passes=EXPECTED_PCG_PASSES
+        )
     return costs
 
 
@@ -111,24 +121,33 @@ def covariance_cost(n: int, views: Sequence[int], density: Sequence[float], *, g
     return cost / GPU_GRAM_SPEED if gpu else cost
 
 
-def iterative_cost(n: int, views: Sequence[int], density: Sequence[float], columns: int) -> float:
-    """Estimated nanoseconds of LOBPCG on some views with so many columns, its preconditioner included."""
-    passes = EXPECTED_PASSES * _pass_cost(sum(_entries(n, views, density)), columns, density)
-    return passes + SKETCH_COST * sum(d**3 for d in views) if _sketch_pays(n, max(views)) else 4 * passes
+def iterative_cost(
+    n: int, views: Sequence[int], density: Sequence[float], columns: int, *, ridge: bool, passes: int = EXPECTED_PASSES
+) -> float:
+    """Estimated nanoseconds of iterations on some views with so many columns, their preconditioner included."""
+    plain = passes * _pass_cost(n, views, density, columns)
+    if sketch_pays(n, views, density, ridge=ridge):
+        return plain + SKETCH_COST * sum(d**3 for d in views)
+    return _nystrom_factor(density, ridge) * plain
 
 
-def _entries(n: int, views: Sequence[int], density: Sequence[float]) -> list[float]:
-    """Stored entries of each view."""
-    return [n * d * share for d, share in zip(views, density, strict=True)]
+def sketch_pays(n: int, views: Sequence[int], density: Sequence[float], *, ridge: bool, columns: int = 10) -> bool:
+    """Whether a sketch is smaller than the data, its factors fit, and they save more passes than they cost."""
+    widest = max(views)
+    if 4 * widest >= n or 8 * widest**2 * 2 > MAX_DENSE_BYTES:
+        return False
+    saved = (_nystrom_factor(density, ridge) - 1) * EXPECTED_PASSES
+    return SKETCH_COST * sum(d**3 for d in views) <= saved * _pass_cost(n, views, density, columns)
 
 
-def _pass_cost(entries: float, columns: int, density: Sequence[float]) -> float:
-    return entries * (PASS_COST + (SPARSE_COST if min(density) < 1 else COLUMN_COST) * columns)
+def _nystrom_factor(density: Sequence[float], ridge: bool) -> float:
+    return NYSTROM_FACTORS["no ridge" if not ridge else "sparse" if min(density) < 1 else "dense"]
 
 
-def _sketch_pays(n: int, widest: int) -> bool:
-    """Whether a sketch is smaller than the data and its factors fit."""
-    return 4 * widest < n and 8 * widest**2 * 2 <= MAX_DENSE_BYTES
+def _pass_cost(n: int, views: Sequence[int], density: Sequence[float], columns: int) -> float:
+    entries = sum(n * d * share for d, share in zip(views, density, strict=True))
+    product = entries * (PASS_COST + (SPARSE_COST if min(density) < 1 else COLUMN_COST) * columns)
+    return product + ITERATION_COST * sum(views) * columns**2
 
 
 def choose_solver(sizes: Sizes) -> str:
@@ -144,7 +163,7 @@ def choose_solver(sizes: Sizes) -> str:
 
 
 def choose_multiview_solver(
-    n: int, views: Sequence[int], n_components: int, density: Sequence[float], *, gpu: bool = False
+    n: int, views: Sequence[int], n_components: int, density: Sequence[float], *, ridge: bool = False, gpu: bool = False
 ) -> str:
     """``"direct"`` or ``"lobpcg"``, whichever has the lower estimated cost for several views.
 
@@ -159,4 +178,5 @@ def choose_multiview_solver(
     if 8 * MATRICES * order**2 > MAX_DENSE_BYTES:
         return "lobpcg"
     direct = covariance_cost(n, views, density, gpu=gpu) + EIGENVECTOR_COST * order**3
-    return "direct" if direct <= iterative_cost(n, views, density, n_components + 4) else "lobpcg"
+    iterative = iterative_cost(n, views, density, n_components + 4, ridge=ridge)
+    return "direct" if direct <= iterative else "lobpcg"
