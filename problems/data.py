@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from manifolds.linalg import Array, is_array, machine_epsilon, namespace, require_same_kind
 from manifolds.sketching import Sketch
-from problems.co_moments import CoMoments, Covariances, Moments, clear_differences
+from problems.co_moments import CoMoments, Covariances, Moments, add_to_diagonal, clear_differences
 from problems.data_matrix import DataMatrix, ShiftedRows, as_ridge, gather, sketch_together, weighted
 from problems.row_blocks import as_data, cross_product, empty_like, has_sparse_rows, widened, zeros
 from problems.row_passes import RowBlock, row_passes
@@ -195,9 +195,8 @@ class PairedViews:
             total -= (weight * left)[:, None] * right
         if maps is None:
             for total, square, view in zip((xx, yy), squares, self.views, strict=True):
-                every = list(range(total.shape[0]))
-                exact = double or has_sparse_rows(view.data)
-                total[every, every] = clear_differences(diagonal(total), square, xx if exact else like)
+                exact, left = double or has_sparse_rows(view.data), 1.0 * diagonal(total)
+                add_to_diagonal(total, clear_differences(left, square, xx if exact else like) - left)
         return CoMoments(weight, means[0], means[1], xx, xy, yy, machine_epsilon(x.like))
 
     def products(self, a: Array, b: Array) -> CovarianceProducts:
