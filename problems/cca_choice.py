@@ -14,6 +14,9 @@ EXPECTED_PASSES = 40
 EXPECTED_PCG_PASSES = 25
 """Passes over the large view that block PCG needs as a rule, its set-up included."""
 
+NYSTROM_FACTORS = {"dense": 4.0, "sparse": 2.0, "no ridge": 16.0}
+"""Passes of iterations with a Nystrom approximation, in those with a sketch."""
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -22,7 +25,9 @@ class Costs:
     gram: float
     """Of a dense covariance for each row and pair of columns."""
     factor: float
-    """Of the dense solution (factors, whitening, singular vectors) for each cube of the columns of a view."""
+    """Of a triangular factor for each cube of its order, and of whitening for each row, column and pivot."""
+    singular: float
+    """Of leading singular vectors for each cube of the smaller order."""
     eigenvector: float
     """Of leading eigenvectors for each cube of the order."""
     entry: float
@@ -35,6 +40,8 @@ class Costs:
     """More for each stored entry of sparse data and column of the directions."""
     sparse_gram: float
     """Of a sparse covariance for each pair of stored entries of a row."""
+    algebra: float
+    """Of the small matrices of an iteration for each row and square of the columns of the directions."""
     solve: float = 0.0
     """Of a dense solution whatever its size: what it takes to launch its operations."""
     iteration: float = 0.0
@@ -42,17 +49,18 @@ class Costs:
 
 
 PROCESSOR = Costs(
-    gram=0.0185, factor=0.06, eigenvector=0.11, entry=1.0, column=0.3, sketch=0.2, sparse=1.0, sparse_gram=4.0
-)
-"""Measured on two cores."""
+    gram=0.0185, factor=0.03, singular=0.05, eigenvector=0.11, entry=1.0, column=0.16, sketch=0.4, sparse=1.0,
+    sparse_gram=4.0, algebra=6.0,
+)  # fmt: skip
+"""Measured on two cores; ``benchmarks/solver_choice.py`` sets measured times beside the choice."""
 
 GPU = Costs(
-    gram=5.6e-5, factor=2.4e-4, eigenvector=5e-4, entry=0.01, column=1e-3, sketch=2e-3, sparse=1.0, sparse_gram=4.0,
-    solve=1.2e7, iteration=3e6,
+    gram=5.6e-5, factor=9e-5, singular=1.2e-4, eigenvector=5e-4, entry=0.01, column=1e-3, sketch=2e-3, sparse=1.0,
+    sparse_gram=4.0, algebra=0.0, solve=1.2e7, iteration=3e6,
 )  # fmt: skip
 """Of one NVIDIA H200. The direct solver's are fitted to six runs from 60,000 x (392 + 392) entries, in 0.015 s, to
-60,000 x (8000 + 8000), in 1.13 s, of which none is off by more than 20 %. Those of passes are what its memory and the
-launches of an iteration take; ``benchmarks/cuda.py`` sets measured times beside the estimated ones."""
+60,000 x (8000 + 8000), in 1.13 s, of which none is off by more than 20 %; LOBPCG, which
+takes 0.10 s to 1.96 s there, is estimated at one to two times as much. ``benchmarks/cuda.py`` measures both again."""
 
 MAX_DENSE_BYTES = 2**33
 """Bytes of the dense matrices of a solver, beyond which it is not chosen."""
@@ -99,19 +107,24 @@ def estimated_costs(sizes: Sizes) -> dict[str, float]:
     >>> min(costs, key=costs.get)
     'lobpcg'
     """
-    n, views, machine = sizes.n, (sizes.dx, sizes.dy), GPU if sizes.gpu else PROCESSOR
+    n, views, machine = sizes.n, (sizes.dx, sizes.dy), _machine(sizes.gpu)
     widest, narrowest = max(views), min(views)
     block = min(narrowest, sizes.n_components + 4)
-    costs = {"lobpcg": iterative_cost(n, views, sizes.density, block, machine)}
+    costs = {"lobpcg": iterative_cost(n, views, sizes.density, block, machine, ridge=sizes.ridge)}
     if MATRICES * 8 * widest**2 <= MAX_DENSE_BYTES:
-        cubes = sum(d**3 for d in views)
-        costs["direct"] = covariance_cost(n, views, sizes.density, machine) + machine.factor * cubes + machine.solve
+        factors = sum(d**3 for d in views) + widest * narrowest * (widest + narrowest)
+        dense = machine.factor * factors + machine.singular * narrowest**3 + machine.solve
+        costs["direct"] = covariance_cost(n, views, sizes.density, machine) + dense
     if 4 * narrowest < widest:
-        large = max(_entries(n, views, sizes.density))
-        sketched = _sketch_pays(n, widest)
-        passes = EXPECTED_PCG_PASSES * _pass_cost(large, narrowest, sizes.density, machine)
-        costs["block-pcg"] = passes + machine.sketch * widest**3 if sketched else 4 * passes
+        large = 0 if sizes.dx == widest else 1
+        costs["block-pcg"] = iterative_cost(
+            n, [widest], [sizes.density[large]], narrowest, machine, ridge=sizes.ridge, passes=EXPECTED_PCG_PASSES
+        )
     return costs
+
+
+def _machine(gpu: bool) -> Costs:
+    return GPU if gpu else PROCESSOR
 
 
 def covariance_cost(n: int, views: Sequence[int], density: Sequence[float], machine: Costs) -> float:
@@ -122,25 +135,45 @@ def covariance_cost(n: int, views: Sequence[int], density: Sequence[float], mach
     return machine.gram * n * sum(views) ** 2
 
 
-def iterative_cost(n: int, views: Sequence[int], density: Sequence[float], columns: int, machine: Costs) -> float:
-    """Estimated nanoseconds of LOBPCG on some views with so many columns, its preconditioner included."""
-    passes = EXPECTED_PASSES * _pass_cost(sum(_entries(n, views, density)), columns, density, machine)
-    return passes + machine.sketch * sum(d**3 for d in views) if _sketch_pays(n, max(views)) else 4 * passes
+def iterative_cost(
+    n: int,
+    views: Sequence[int],
+    density: Sequence[float],
+    columns: int,
+    machine: Costs,
+    *,
+    ridge: bool,
+    passes: int = EXPECTED_PASSES,
+) -> float:
+    """Estimated nanoseconds of iterations on some views with so many columns, their preconditioner included."""
+    plain = passes * _pass_cost(n, views, density, columns, machine)
+    if _sketch_pays(n, views, density, machine, ridge=ridge):
+        return plain + machine.sketch * sum(d**3 for d in views)
+    return _nystrom_factor(density, ridge) * plain
 
 
-def _entries(n: int, views: Sequence[int], density: Sequence[float]) -> list[float]:
-    """Stored entries of each view."""
-    return [n * d * share for d, share in zip(views, density, strict=True)]
+def sketch_pays(n: int, views: Sequence[int], density: Sequence[float], *, ridge: bool, gpu: bool = False) -> bool:
+    """Whether a sketch is smaller than the data, its factors fit, and they save more passes than they cost."""
+    return _sketch_pays(n, views, density, _machine(gpu), ridge=ridge)
 
 
-def _pass_cost(entries: float, columns: int, density: Sequence[float], machine: Costs) -> float:
+def _sketch_pays(n: int, views: Sequence[int], density: Sequence[float], machine: Costs, *, ridge: bool) -> bool:
+    widest, columns = max(views), 10
+    if 4 * widest >= n or 8 * widest**2 * 2 > MAX_DENSE_BYTES:
+        return False
+    saved = (_nystrom_factor(density, ridge) - 1) * EXPECTED_PASSES
+    return machine.sketch * sum(d**3 for d in views) <= saved * _pass_cost(n, views, density, columns, machine)
+
+
+def _nystrom_factor(density: Sequence[float], ridge: bool) -> float:
+    return NYSTROM_FACTORS["no ridge" if not ridge else "sparse" if min(density) < 1 else "dense"]
+
+
+def _pass_cost(n: int, views: Sequence[int], density: Sequence[float], columns: int, machine: Costs) -> float:
+    entries = sum(n * d * share for d, share in zip(views, density, strict=True))
     per_column = machine.sparse if min(density) < 1 else machine.column
-    return entries * (machine.entry + per_column * columns) + machine.iteration
-
-
-def _sketch_pays(n: int, widest: int) -> bool:
-    """Whether a sketch is smaller than the data and its factors fit."""
-    return 4 * widest < n and 8 * widest**2 * 2 <= MAX_DENSE_BYTES
+    product = entries * (machine.entry + per_column * columns)
+    return product + machine.algebra * sum(views) * columns**2 + machine.iteration
 
 
 def choose_solver(sizes: Sizes) -> str:
@@ -156,7 +189,7 @@ def choose_solver(sizes: Sizes) -> str:
 
 
 def choose_multiview_solver(
-    n: int, views: Sequence[int], n_components: int, density: Sequence[float], *, gpu: bool = False
+    n: int, views: Sequence[int], n_components: int, density: Sequence[float], *, ridge: bool = False, gpu: bool = False
 ) -> str:
     """``"direct"`` or ``"lobpcg"``, whichever has the lower estimated cost for several views.
 
@@ -167,8 +200,9 @@ def choose_multiview_solver(
     >>> choose_multiview_solver(200_000, [8000] * 4, 5, [1.0] * 4)
     'lobpcg'
     """
-    order, machine = sum(views), GPU if gpu else PROCESSOR
+    order, machine = sum(views), _machine(gpu)
     if 8 * MATRICES * order**2 > MAX_DENSE_BYTES:
         return "lobpcg"
     direct = covariance_cost(n, views, density, machine) + machine.eigenvector * order**3 + machine.solve
-    return "direct" if direct <= iterative_cost(n, views, density, n_components + 4, machine) else "lobpcg"
+    iterative = iterative_cost(n, views, density, n_components + 4, machine, ridge=ridge)
+    return "direct" if direct <= iterative else "lobpcg"

@@ -77,7 +77,9 @@ def leading_singular(matrix: Array, count: int) -> tuple[Array, Array, Array]:
     else:
         from scipy.linalg import eigh
 
-        span = eigh(gram, subset_by_index=(smaller - count, smaller - 1), check_finite=False)[1]
+        # The transpose is the same matrix, in the order in which LAPACK may work in its place.
+        wanted = (smaller - count, smaller - 1)
+        span = eigh(gram.T, subset_by_index=wanted, overwrite_a=True, check_finite=False)[1]
     left, values, right = xp.linalg.svd(matrix @ span, full_matrices=False)
     return left, values, span @ right.mT
 

@@ -107,10 +107,9 @@ class DirectCCA(CCASolver):
         return "direct"
 
     def solve(self, data: PairedViews, request: Request) -> Solution:
-        single = machine_epsilon(data.like) > 1e-10
-        for double in (False, True) if single else (True,):
-            moments = data.co_moments(double=double)
-            covariances, _ = moments.covariances(data.reg, scale=data.scale)
+        epsilon = machine_epsilon(data.like)
+        for double in (False, True) if epsilon > 1e-10 else (True,):
+            covariances, _ = data.co_moments(double=double).covariances(data.reg, scale=data.scale)
             x, y = cholesky_whitening(covariances.xx), cholesky_whitening(covariances.yy)
             if x is None or y is None or max(x.condition, y.condition) > MAX_GRAM_CONDITION:
                 continue
@@ -124,15 +123,19 @@ class DirectCCA(CCASolver):
                     warn_of_truncation(name, part.rank, d)
                 return _cast(data, solution)
         if self.fallback is None:
-            return self.from_moments(moments, data, request.n_components)
+            return _cast(data, _truncated(covariances, epsilon, request.n_components))
         return self.fallback.solve(data, request)._replace(solver=self.fallback.name)
 
     def from_moments(self, moments: CoMoments, data: PairedViews, n_components: int) -> Solution:
         """Solution from moments that are known, of the data's kind, ridge and scaling, truncated to what has a rank."""
         covariances, _ = moments.covariances(data.reg, scale=data.scale)
-        x = whitening(covariances.xx, "X", moments.epsilon)
-        y = whitening(covariances.yy, "y", moments.epsilon)
-        return _cast(data, _decomposed(covariances, x, y, n_components))
+        return _cast(data, _truncated(covariances, moments.epsilon, n_components))
+
+
+def _truncated(covariances: Covariances, epsilon: float, n_components: int) -> Solution:
+    """Leading pairs of covariances of data with this machine epsilon, truncated to their numerical ranks."""
+    x, y = whitening(covariances.xx, "X", epsilon), whitening(covariances.yy, "y", epsilon)
+    return _decomposed(covariances, x, y, n_components)
 
 
 def _decomposed(covariances: Covariances, x: Factor | Basis, y: Factor | Basis, n_components: int) -> Solution:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from manifolds.linalg import Array, identity, machine_epsilon, namespace
+from manifolds.linalg import Array, machine_epsilon, namespace
 
 
 class Moments(NamedTuple):
@@ -73,12 +73,13 @@ class CoMoments(NamedTuple):
         """
         x = column_scales(self.xx, self.x_mean, self.weight, self.epsilon, scale=scale)
         y = column_scales(self.yy, self.y_mean, self.weight, self.epsilon, scale=scale)
-        xx, xy, yy = (
-            scatter * (left / self.weight)[:, None] * right
-            for scatter, left, right in ((self.xx, x[1], x[1]), (self.xy, x[1], y[1]), (self.yy, y[1], y[1]))
-        )
-        xx = xx + reg[0] * identity(xx.shape[0], xx)
-        yy = yy + reg[1] * identity(yy.shape[0], yy)
+        found = []
+        for scatter, left, right in ((self.xx, x[1], x[1]), (self.xy, x[1], y[1]), (self.yy, y[1], y[1])):
+            found.append(scatter * right)
+            found[-1] *= (left / self.weight)[:, None]
+        xx, xy, yy = found
+        for part, ridge in zip((xx, yy), reg, strict=True):
+            add_to_diagonal(part, ridge)
         return Covariances(xx, xy, yy), (Moments(self.x_mean, x[0]), Moments(self.y_mean, y[0]))
 
 
@@ -93,6 +94,12 @@ def column_scales(scatter: Array, mean: Array, weight: float, epsilon: float, *,
     ones = xp.ones_like(deviation)
     divisor = xp.where(varies & scale, deviation, ones)
     return divisor, xp.where(varies, 1 / divisor, 0 * ones)
+
+
+def add_to_diagonal(matrix: Array, numbers: float | Array) -> None:
+    """Add a number, or one for each row, to the diagonal of a matrix, in place."""
+    every = list(range(matrix.shape[0]))
+    matrix[every, every] += numbers
 
 
 def clear_differences(differences: Array, squares: Array, like: Array) -> Array:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from manifolds.linalg import Array, is_array, machine_epsilon, namespace
-from problems.co_moments import CoMoments, Covariances, clear_differences
+from problems.co_moments import CoMoments, Covariances, add_to_diagonal, clear_differences
 from problems.data_matrix import ShiftedRows, as_ridge, gather, weighted
 from problems.joint_views import JointViews
 from problems.row_blocks import cross_product, has_sparse_rows, widened, zeros
@@ -162,9 +162,8 @@ class PairedViews(JointViews):
             total -= (weight * left)[:, None] * right
         if maps is None:
             for total, square, view in zip((xx, yy), squares, self.views, strict=True):
-                every = list(range(total.shape[0]))
-                exact = double or has_sparse_rows(view.data)
-                total[every, every] = clear_differences(diagonal(total), square, xx if exact else like)
+                exact, left = double or has_sparse_rows(view.data), 1.0 * diagonal(total)
+                add_to_diagonal(total, clear_differences(left, square, xx if exact else like) - left)
         return CoMoments(weight, means[0], means[1], xx, xy, yy, machine_epsilon(x.like))
 
     def products(self, a: Array, b: Array) -> CovarianceProducts:

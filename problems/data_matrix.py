@@ -256,6 +256,8 @@ def gather(
     count, likes, scaled = len(matrices), [matrix.like for matrix in matrices], [matrix.scale for matrix in matrices]
     with np.errstate(invalid="ignore"):
         pilots = [_pilot(view) for view in blocks.sample()]
+    if any(scaled) or blocks.vectors[0] is not None or any(pilot is not None for pilot in pilots):
+        rows = min(rows, blocks.copied_rows)
 
     def part(stretch: Iterator[RowBlock]) -> tuple[Array, ...]:
         sums = [zeros(like, like.shape[1:]) for like in likes]

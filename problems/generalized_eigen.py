@@ -315,17 +315,13 @@ def _direct(a: Array, b: Array | None, k: int, largest: bool) -> GeneralizedEige
     """Pairs by the Cholesky factor B = R^T R and a dense eigensolver for R^{-T} A R^{-1}."""
     n, xp = a.shape[0], namespace(a)
     chosen = slice(n - k, n) if largest else slice(0, k)
+    factor = None if b is None else _positive_factor(b)
     if is_numpy_array(a):
-        from scipy.linalg import LinAlgError, eigh
+        from scipy.linalg import eigh
 
-        try:  # LAPACK's own reduction of the pencil makes use of the symmetry of A
-            values, x = eigh(a, b, subset_by_index=(chosen.start, chosen.stop - 1), check_finite=False)
-        except LinAlgError:
-            raise ValueError(_NOT_POSITIVE) from None
+        # LAPACK's own reduction of the pencil makes use of the symmetry of A.
+        values, x = eigh(a, b, subset_by_index=(chosen.start, chosen.stop - 1), check_finite=False)
     else:
-        factor = None if b is None else cholesky(b)
-        if b is not None and factor is None:
-            raise ValueError(_NOT_POSITIVE)
         values, x = xp.linalg.eigh(a if factor is None else _reduced(a, factor))
         values, x = values[chosen], x[:, chosen]
         x = x if factor is None else solve_triangular(factor, x)
@@ -336,6 +332,17 @@ def _direct(a: Array, b: Array | None, k: int, largest: bool) -> GeneralizedEige
 
 
 _NOT_POSITIVE = "B must be positive definite, but its Cholesky factorisation fails; add a ridge to it"
+
+
+def _positive_factor(b: Array) -> Array:
+    """Cholesky factor of B; an error where it has none, or rounding is all that its pivots are."""
+    xp, factor = namespace(b), cholesky(b)
+    if factor is None:
+        raise ValueError(_NOT_POSITIVE)
+    pivots = xp.linalg.diagonal(factor) ** 2 / xp.linalg.diagonal(b)
+    if not bool(xp.all(pivots > 10 * machine_epsilon(b))):
+        raise ValueError(_NOT_POSITIVE)
+    return factor
 
 
 def _reduced(a: Array, factor: Array) -> Array:

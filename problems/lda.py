@@ -25,7 +25,7 @@ from problems.dask_rows import DaskCodes, DaskRows
 from problems.discriminant_rule import DiscriminantRule
 from problems.labelled_data import LabelledData
 from problems.lda_parameters import check_parameters, takes_parts
-from problems.lda_shrinkage import ledoit_wolf, shrunken, shrunken_discriminants
+from problems.lda_shrinkage import ShrunkenCovariances, ledoit_wolf, shrunken, shrunken_discriminants
 from problems.lda_solvers import Discriminants, choose_solver, discriminants, dual, iterative
 from problems.row_blocks import as_data, is_dask
 from problems.row_source import RowSource
@@ -337,21 +337,23 @@ class LDA(DiscriminantRule):
         return None if whitening is None else discriminants(whitening, ClassMeans(statistics.means, priors).between)
 
     def _fit_shrunken(self, data: LabelledData, priors: Array) -> None:
+        covariances = self._shrunken(data, priors)
+        means = ClassMeans(data.means, priors)
+        self._set_result(*shrunken_discriminants(covariances, means, self._most_components), means, data.like)
+
+    def _shrunken(self, data: LabelledData, priors: Array) -> ShrunkenCovariances:
         shrinkage = self.shrinkage
         if shrinkage is None or isinstance(shrinkage, str):
             if isinstance(data.codes, DaskCodes):
                 raise ValueError("shrinkage='auto' does not take labels in a dask array; give a number")
-            covariances = ledoit_wolf(data, priors)
-        else:
-            statistics = data.statistics()
-            within = statistics.scatter / statistics.total
-            if self.priors is not None:
-                # Each class counts by its prior, not by its rows.
-                factors = to_numpy(priors / data.counts) * data.total
-                within = data.statistics(factors).scatter / data.total
-            covariances = shrunken(statistics, within, float(shrinkage))
-        means = ClassMeans(data.means, priors)
-        self._set_result(*shrunken_discriminants(covariances, means, self._most_components), means, data.like)
+            return ledoit_wolf(data, priors)
+        statistics = data.statistics()
+        within = statistics.scatter / statistics.total
+        if self.priors is not None:
+            # Each class counts by its prior, not by its rows.
+            factors = to_numpy(priors / data.counts) * data.total
+            within = data.statistics(factors).scatter / data.total
+        return shrunken(statistics, within, float(shrinkage))
 
     def _set_result(self, found: Discriminants, coefficients: Array | None, means: ClassMeans, like: Array) -> None:
         """Attributes of directions and rule, in the kind of the data."""

@@ -284,7 +284,9 @@ class MultiviewCCA(BaseEstimator):
         if solver == "auto":
             shares = [density(view) for view in matrices]
             gpu = is_torch_array(data.like) and data.like.device.type != "cpu"
-            name = choose_multiview_solver(data.n_samples, data.n_features, self.n_components, shares, gpu=gpu)
+            name = choose_multiview_solver(
+                data.n_samples, data.n_features, self.n_components, shares, ridge=min(data.reg) > 0, gpu=gpu
+            )
             solver = "riemannian" if name == "lobpcg" and not isinstance(criterion, MaxVar) else name
         known = MULTIVIEW_SOLVERS.get(solver) if isinstance(solver, str) else solver
         most = sum(data.n_features)

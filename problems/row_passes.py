@@ -43,6 +43,9 @@ _THREAD_BYTES = 2**21
 _SHARE_OF_DATA = 0.03
 """Size of the sums of a pass, in that of the data, up to which each thread has its own."""
 
+_COPY_BYTES = 2**21
+"""Size of a copy of rows that matters nowhere."""
+
 _SAMPLE_ROWS = 256
 """Rows that a pilot mean is made from."""
 
@@ -86,6 +89,12 @@ class RowPasses(ABC):
         self.most_rows = max(64, self._gather_bytes // row_bytes) if block_rows is None else self.block_rows
 
     _block_bytes, _gather_bytes = _BLOCK_BYTES, _GATHER_BYTES
+
+    @property
+    def copied_rows(self) -> int:
+        """Rows of which a copy takes little memory beside the data and the covariances of its columns."""
+        row_bytes, width = sum(map(bytes_per_row, self.matrices)), sum(matrix.shape[1] for matrix in self.matrices)
+        return max(self.n_samples // 16, width // 2, _COPY_BYTES // row_bytes)
 
     @abstractmethod
     def sum(self, part: Part, rows: int | None = None) -> tuple[Array, ...]:

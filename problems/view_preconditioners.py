@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from manifolds.extreme_eigenvalues import extreme_eigenvalues
-from manifolds.linalg import Array, machine_epsilon, namespace, triangular_condition
+from manifolds.linalg import Array, is_torch_array, machine_epsilon, namespace, triangular_condition
 from manifolds.nystrom import NystromPreconditioner
 from manifolds.preconditioners import (
     CholeskyPreconditioner,
@@ -16,9 +16,11 @@ from manifolds.preconditioners import (
     SketchedGramPreconditioner,
 )
 from manifolds.sketching import CountSketch, Sketch, SparseSignSketch
+from problems.cca_choice import sketch_pays
 from problems.data import PairedViews, ViewCovariance
 from problems.data_matrix import DataMatrix
 from problems.multiview_data import MultiviewData, row_parts
+from problems.row_blocks import density
 
 SKETCH_FACTOR = 4
 """Rows of the sketch per column, at first."""
@@ -28,9 +30,6 @@ MAX_CONDITION = 20.0
 
 LANCZOS_STEPS = 5
 """Passes that estimate this condition number."""
-
-MAX_SKETCHED_COLUMNS = 16_384
-"""Columns up to which the automatic preconditioner is a dense triangular factor: 2 GiB in double precision."""
 
 NYSTROM_RANK = 128
 """Columns of a Nystrom approximation."""
@@ -61,8 +60,8 @@ def view_preconditioners(
     ----------
     data : PairedViews or MultiviewData
     name : {"auto", "sketched", "nystrom", "diagonal", "exact", "identity"}
-        ``"auto"`` sketches where the sketch is smaller than the data and its factors fit; otherwise it takes the
-        Nystrom approximation.
+        ``"auto"`` sketches where the sketch is smaller than the data, its factors fit, and the passes they save are
+        worth them; otherwise it takes the Nystrom approximation.
     rng : numpy.random.Generator
     views : tuple of int, optional
         One of the views; all when left out.
@@ -77,8 +76,10 @@ def view_preconditioners(
     widest = max(view.n_features for view in chosen)
     seed = int(rng.integers(2**32))
     if name == "auto":
-        small = widest <= MAX_SKETCHED_COLUMNS and SKETCH_FACTOR * widest < data.n_samples
-        name = "sketched" if small else "nystrom"
+        widths, stored = [view.n_features for view in chosen], [density(view.data) for view in chosen]
+        ridge, gpu = min(view.reg for view in chosen) > 0, is_torch_array(data.like) and data.like.device.type != "cpu"
+        pays = sketch_pays(data.n_samples, widths, stored, ridge=ridge, gpu=gpu)
+        name = "sketched" if pays else "nystrom"
     if name == "sketched":
         return _sketched(data, views, SKETCH_FACTOR * widest, seed)
     if name == "identity":

@@ -26,7 +26,8 @@ GRAM_ACCURACY = {"float64": 1e-6, "float32": 2e-4}
 its columns scaled to unit variance, times the machine epsilon of the data it was formed from."""
 
 SINGLE_PRECISION_ERROR = 2e-5
-"""Error of eigenvalues or correlations, to first order, up to which products of single-precision data are trusted."""
+"""Machine epsilon times sum_i (s_i u_i)^2 up to which products of single-precision data are trusted: a fifth of the
+error of eigenvalues or correlations that is allowed."""
 
 SINGLE_PRECISION_GROWTH = 2e-2
 """Condition number of a covariance times the machine epsilon up to which these products are trusted."""
@@ -113,9 +114,9 @@ def factor_condition(r: Array, steps: int = 8) -> float:
 def is_precise(variances: Sequence[Array], directions: Sequence[Array], condition: float, like: Array) -> bool:
     """Whether products in the precision of the data are good enough for what has been found from them.
 
-    Entries of a covariance have errors of e s_i s_j, with the machine epsilon e and the deviations s of the columns. To
-    first order the quotient or correlation of directions u then has an error of e sum_i (s_i u_i)^2 at most; the second
-    order is that times e cond(S) over a gap, which is not known.
+    Entries of a covariance have errors of a few e s_i s_j, with the machine epsilon e and the deviations s of the
+    columns. To first order the quotient or correlation of directions u then has an error of so many e sum_i (s_i u_i)^2
+    at most; the second order is that times e cond(S) over a gap, which is not known.
 
     Parameters
     ----------

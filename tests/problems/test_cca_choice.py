@@ -19,6 +19,8 @@ from problems.cca_choice import MAX_DENSE_BYTES, Sizes, choose_multiview_solver,
         (Sizes(200, 1000, 10, 2, ridge=True), "direct"),
         (Sizes(6000, 50_000, 50_000, 5, (1e-3, 1e-3), ridge=True), "lobpcg"),
         (Sizes(100_000, 2000, 2000, 5, (1e-3, 1e-3)), "direct"),
+        (Sizes(100_000, 2000, 2000, 5, (1e-3, 1e-3), ridge=True), "lobpcg"),
+        (Sizes(20_000, 1000, 1000, 5, (0.03, 0.03), ridge=True), "direct"),
     ],
     ids=str,
 )

@@ -32,6 +32,7 @@ from tests.problems.views import (
     correlated_views,
     correlations_of,
     dense_covariances,
+    ill_conditioned_views,
     same_directions,
 )
 
@@ -71,25 +72,9 @@ def test_the_preconditioner_changes_no_result(solver, name):
     assert (cca.sketch_size_ is not None) == (name == "sketched")
 
 
-def ill_conditioned(seed=0, n=3000, d=20, condition=1e9):
-    """Views of a condition number and their correlations, by singular vectors that are known without any squares."""
-    rng = np.random.default_rng(seed)
-    qx = np.linalg.qr(rng.standard_normal((n, d)) - 0.0)[0]
-    qx -= qx.mean(axis=0)
-    qx = np.linalg.qr(qx)[0]
-    other = rng.standard_normal((n, d))
-    other -= other.mean(axis=0)
-    other = np.linalg.qr(other - qx @ (qx.T @ other))[0]
-    rho = np.linspace(0.95, 0.3, d)
-    qy = qx * rho + other * np.sqrt(1 - rho**2)
-    spread = np.geomspace(1.0, 1.0 / condition, d)
-    mixing = [np.linalg.qr(rng.standard_normal((d, d)))[0] for _ in range(2)]
-    return (qx * spread) @ mixing[0], (qy * spread[::-1]) @ mixing[1], rho
-
-
 @pytest.mark.parametrize("solver", ["cholesky-qr", "auto"])
 def test_no_digits_are_lost_at_a_condition_of_a_thousand_million(solver):
-    x, y, rho = ill_conditioned()
+    x, y, rho = ill_conditioned_views()
     cca = CCA(5, solver=solver, random_state=0).fit(x, y)
     assert cca.solver_ == "cholesky-qr"
     np.testing.assert_allclose(cca.correlations_, rho[:5], atol=1e-8)
@@ -99,14 +84,14 @@ def test_no_digits_are_lost_at_a_condition_of_a_thousand_million(solver):
 
 
 def test_automatic_choice_stays_direct_for_well_conditioned_views():
-    cca = CCA(2, random_state=0).fit(*ill_conditioned(condition=1e3)[:2])
+    cca = CCA(2, random_state=0).fit(*ill_conditioned_views(condition=1e3)[:2])
     assert (cca.solver_, cca.n_passes_) == ("direct", 1)
     np.testing.assert_allclose(cca.correlations_, [0.95, 0.95 - 0.65 / 19], atol=1e-10)
 
 
 @pytest.mark.parametrize("solver", ["direct", "cholesky-qr"])
 def test_single_precision_to_four_digits_at_a_condition_of_a_thousand(solver):
-    x, y, rho = ill_conditioned(condition=1e3)
+    x, y, rho = ill_conditioned_views(condition=1e3)
     x, y = x.astype(np.float32), y.astype(np.float32)
     cca = CCA(5, solver=solver, random_state=0).fit(x, y)
     assert cca.x_weights_.dtype == np.float32
@@ -115,7 +100,7 @@ def test_single_precision_to_four_digits_at_a_condition_of_a_thousand(solver):
 
 
 def test_single_precision_of_moderate_condition_takes_one_pass():
-    x, y, rho = ill_conditioned(condition=3.0)
+    x, y, rho = ill_conditioned_views(condition=3.0)
     cca = CCA(5, solver="direct").fit(x.astype(np.float32), y.astype(np.float32))
     assert cca.n_passes_ == 1
     np.testing.assert_allclose(cca.correlations_, rho[:5], atol=1e-4)

@@ -48,6 +48,22 @@ def correlations_of(x, y):
     return np.linalg.svd(qx.T @ qy, compute_uv=False)
 
 
+def ill_conditioned_views(seed=0, n=3000, d=20, condition=1e9):
+    """Views of a condition number and their correlations, by singular vectors that are known without any squares."""
+    rng = np.random.default_rng(seed)
+    qx = np.linalg.qr(rng.standard_normal((n, d)) - 0.0)[0]
+    qx -= qx.mean(axis=0)
+    qx = np.linalg.qr(qx)[0]
+    other = rng.standard_normal((n, d))
+    other -= other.mean(axis=0)
+    other = np.linalg.qr(other - qx @ (qx.T @ other))[0]
+    rho = np.linspace(0.95, 0.3, d)
+    qy = qx * rho + other * np.sqrt(1 - rho**2)
+    spread = np.geomspace(1.0, 1.0 / condition, d)
+    mixing = [np.linalg.qr(rng.standard_normal((d, d)))[0] for _ in range(2)]
+    return (qx * spread) @ mixing[0], (qy * spread[::-1]) @ mixing[1], rho
+
+
 def same_directions(actual, expected, metric, atol):
     """Assert that columns agree up to their signs, in the inner product of ``metric``."""
     cosines = np.sum(actual * (metric @ expected), axis=0)
