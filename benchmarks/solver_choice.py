@@ -63,7 +63,8 @@ CCA_SIZES = [
 LDA_SIZES = [
     Rows(500, 20, 3), Rows(1560, 617, 26), Rows(5000, 100, 10), Rows(20_000, 784, 10), Rows(20_000, 2000, 2),
     Rows(50_000, 1000, 2), Rows(100_000, 100, 10), Rows(10_000, 3000, 2), Rows(500, 2000, 5),
-    Rows(5000, 2000, 10, 0.01), Rows(20_000, 3000, 5, 0.005), Rows(2000, 12_000, 5, 0.002),
+    Rows(5000, 2000, 10, 0.01), Rows(20_000, 3000, 5, 0.005), Rows(2000, 12_000, 5, 0.002), Rows(4000, 6000, 20, 0.003),
+    Rows(20_000, 1000, 5, 0.03), Rows(1000, 5000, 3, 0.02),
 ]  # fmt: skip
 
 
@@ -137,15 +138,16 @@ def cca_row(size):
 def lda_row(size):
     x, y = rows(size)
     sparse = size.density < 1
-    solvers = ["direct"] if size.d <= 5000 else []
-    solvers += ["block-pcg"] + (["dual"] if sparse else ["cholesky-qr"])
+    solvers = ["block-pcg"]
+    solvers += ["direct"] if size.d <= 6000 else []
+    solvers += ["dual"] if sparse and size.n <= 5000 else ["cholesky-qr"] if not sparse else []
 
     def fit(solver):
         return lambda: LDA(solver=solver, reg=RIDGE, random_state=0).fit(x, y)
 
     found = {solver: seconds(fit(solver)) for solver in solvers}
     values = [lda.eigenvalues_ / lda.eigenvalues_[0] for _, lda in found.values()]
-    chosen = choose_lda_solver(size.n, size.d, size.classes, sparse=sparse, ridge=True)
+    chosen = choose_lda_solver(size.n, size.d, size.classes, density=size.density if sparse else None, ridge=True)
     return row("LDA", size, chosen, found, max(np.ptp(values, axis=0)))
 
 

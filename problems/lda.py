@@ -27,7 +27,7 @@ from problems.labelled_data import LabelledData
 from problems.lda_parameters import check_parameters, takes_parts
 from problems.lda_shrinkage import ShrunkenCovariances, ledoit_wolf, shrunken, shrunken_discriminants
 from problems.lda_solvers import Discriminants, choose_solver, discriminants, dual, iterative
-from problems.row_blocks import as_data, is_dask
+from problems.row_blocks import as_data, density, is_dask
 from problems.row_source import RowSource
 from problems.whitening import cholesky_qr, gram_whitening, is_precise, row_space
 
@@ -281,7 +281,11 @@ class LDA(DiscriminantRule):
         self.solver_ = self.solver
         if self.solver == "auto":
             self.solver_ = choose_solver(
-                data.n_samples, data.n_features, data.n_classes, sparse=data.sparse, ridge=self.reg > 0
+                data.n_samples,
+                data.n_features,
+                data.n_classes,
+                density=density(data.data) if data.sparse else None,
+                ridge=self.reg > 0,
             )
         result = self._found(data, priors, seed)
         if result is None:

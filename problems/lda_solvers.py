@@ -30,6 +30,8 @@ from manifolds.preconditioners import (
 )
 from manifolds.sketching import SparseSignSketch
 from problems.block_pcg import block_pcg
+from problems.cca_choice import FACTOR_COST as CUBE_COST
+from problems.cca_choice import SPARSE_COST, SPARSE_GRAM_COST
 from problems.class_labels import ClassMeans
 from problems.generalized_eigen import generalized_eigh
 from problems.labelled_data import LabelledData
@@ -54,6 +56,12 @@ MAX_GRAM_COLUMNS = 20_000
 
 MAX_SPARSE_GRAM_COLUMNS = 10_000
 """The same for sparse data, whose covariance is not sparse."""
+
+EXPECTED_SPARSE_PASSES = 80
+"""Passes of block PCG over sparse data with a ridge and a low-rank preconditioner, its set-up included."""
+
+DUAL_COST = 0.012
+"""Nanoseconds of the dual solver for each cube of the rows."""
 
 MAX_SKETCHED_CONDITION = 20.0
 """Condition number relative to a sketched preconditioner above which the sketch is doubled."""
@@ -92,21 +100,42 @@ def discriminants(whitening: Factor | Basis, between: Array, sketch_size: int | 
     return Discriminants(values[:rank] ** 2, directions, whitening.condition, sketch_size=sketch_size)
 
 
-def choose_solver(n: int, d: int, n_classes: int, *, sparse: bool, ridge: bool) -> str:
+def choose_solver(n: int, d: int, n_classes: int, *, density: float | None = None, ridge: bool) -> str:
     """The cheapest solver by a count of operations: direct, unless d is large or the rows do not fill the space.
 
     Forming the covariance costs n d^2; block PCG a sketch, its factorisation, a few passes with one vector and then
-    passes with one for each class. Constants are measured ones; the choice depends on the sizes alone.
+    passes with one for each class. Sparse data with a ridge take block PCG with a low-rank preconditioner, or the
+    matrix of the rows, where these cost less than factors of order d. Constants are measured ones; the choice depends
+    on the sizes alone.
+
+    Parameters
+    ----------
+    n, d, n_classes : int
+    density : float, optional
+        Stored share of the entries of sparse data.
+    ridge : bool
     """
-    if sparse:
-        if d <= MAX_SPARSE_GRAM_COLUMNS:
-            return "direct"
-        return "dual" if ridge and n <= MAX_SPARSE_GRAM_COLUMNS else "block-pcg"
+    if density is not None:
+        costs = _sparse_costs(n, d, n_classes, density, ridge=ridge)
+        return min(costs, key=lambda name: costs[name])
     if n < d:
         return "cholesky-qr"
     steps = EXPECTED_STEPS * (PASS_COST + COLUMN_COST * n_classes) + LANCZOS_STEPS * (PASS_COST + COLUMN_COST)
     iterations = n * d * (steps + SKETCH_COST) + FACTOR_COST * d**3
     return "direct" if d <= MAX_GRAM_COLUMNS and n * d**2 <= iterations else "block-pcg"
+
+
+def _sparse_costs(n: int, d: int, n_classes: int, density: float, *, ridge: bool) -> dict[str, float]:
+    """Estimated nanoseconds of the solvers for sparse data; without a ridge iterations are for lack of memory only."""
+    stored = n * d * density
+    costs = {"block-pcg": EXPECTED_SPARSE_PASSES * stored * (1 + SPARSE_COST * n_classes)}
+    if not ridge and d <= MAX_SPARSE_GRAM_COLUMNS:
+        costs = {}
+    if d <= MAX_SPARSE_GRAM_COLUMNS:
+        costs["direct"] = SPARSE_GRAM_COST * n * (d * density) ** 2 + CUBE_COST * d**3
+    if ridge and n <= MAX_SPARSE_GRAM_COLUMNS:
+        costs["dual"] = DUAL_COST * n**3
+    return costs
 
 
 def _rank(values: Array, between: Array) -> int:
@@ -233,13 +262,15 @@ def _preconditioner(data: LabelledData, ridge: float, name: str, seed: int) -> t
     """Preconditioner by name, and the rows of its sketch if there is one."""
     d = data.n_features
     size = SKETCH_FACTOR * d
-    if name == "sketched" or (name == "auto" and d <= MAX_SKETCHED_COLUMNS and 2 * size <= data.n_samples):
+    # Factors of order d cost more than passes over sparse rows, of which a ridge keeps the number small.
+    dense = d <= MAX_SKETCHED_COLUMNS and not (data.sparse and ridge)
+    if name == "sketched" or (name == "auto" and dense and 2 * size <= data.n_samples):
         return _sketched(data, ridge, size, seed), size
     data.means  # noqa: B018 - their pass finds entries that are not finite
     plain = WithinCovariance(data)
     if name == "nystrom":
         return NystromPreconditioner(plain, min(NYSTROM_RANK, d), ridge, rng=seed), None
-    if name == "auto" and d <= MAX_SKETCHED_COLUMNS:
+    if name == "auto" and dense:
         name = "exact"  # a sketch would be no smaller than the data
     if name == "auto":
         return gram_preconditioner(plain, ridge, rank=min(NYSTROM_RANK, d), seed=seed), None

@@ -260,20 +260,25 @@ def test_the_same_seed_gives_the_same_result(solver):
     np.testing.assert_allclose(generator.eigenvalues_, first.eigenvalues_, rtol=1e-9)
 
 
-def choice(n, d, n_classes, *, sparse=False, ridge=True):
-    return choose_solver(n, d, n_classes, sparse=sparse, ridge=ridge)
-
-
-def test_choice_of_the_solver():
-    assert choice(60_000, 784, 10) == "direct"
-    assert choice(200_000, 4_000, 2) == "block-pcg"
-    assert choice(5_000, 4_000, 2) == "direct"
-    assert choice(100, 4_000, 2) == "cholesky-qr"
-    assert choice(10**6, 30_000, 10) == "block-pcg"
-    assert choice(6_000, 5_000, 10, sparse=True) == "direct"
-    assert choice(6_000, 55_000, 105, sparse=True) == "dual"
-    assert choice(6_000, 55_000, 105, sparse=True, ridge=False) == "block-pcg"
-    assert choice(60_000, 55_000, 105, sparse=True) == "block-pcg"
+@pytest.mark.parametrize(
+    ("sizes", "density", "ridge", "expected"),
+    [
+        ((60_000, 784, 10), None, True, "direct"),
+        ((200_000, 4_000, 2), None, True, "block-pcg"),
+        ((5_000, 4_000, 2), None, True, "direct"),
+        ((100, 4_000, 2), None, True, "cholesky-qr"),
+        ((10**6, 30_000, 10), None, True, "block-pcg"),
+        ((20_000, 1_000, 5), 0.03, True, "direct"),
+        ((4_000, 6_000, 20), 0.003, True, "block-pcg"),
+        ((4_000, 6_000, 20), 0.003, False, "direct"),
+        ((1_000, 5_000, 3), 0.02, True, "dual"),
+        ((6_000, 55_000, 105), 0.003, True, "dual"),
+        ((6_000, 55_000, 105), 0.003, False, "block-pcg"),
+        ((60_000, 55_000, 105), 0.003, True, "block-pcg"),
+    ],
+)
+def test_choice_of_the_solver(sizes, density, ridge, expected):
+    assert choose_solver(*sizes, density=density, ridge=ridge) == expected
 
 
 @pytest.mark.parametrize("weights", [None, np.random.default_rng(1).integers(1, 4, len(Y)).astype(float)])
