@@ -30,8 +30,7 @@ from manifolds.preconditioners import (
 )
 from manifolds.sketching import SparseSignSketch
 from problems.block_pcg import block_pcg
-from problems.cca_choice import FACTOR_COST as CUBE_COST
-from problems.cca_choice import SPARSE_COST, SPARSE_GRAM_COST
+from problems.cca_choice import PROCESSOR
 from problems.class_labels import ClassMeans
 from problems.generalized_eigen import generalized_eigh
 from problems.labelled_data import LabelledData
@@ -128,11 +127,11 @@ def choose_solver(n: int, d: int, n_classes: int, *, density: float | None = Non
 def _sparse_costs(n: int, d: int, n_classes: int, density: float, *, ridge: bool) -> dict[str, float]:
     """Estimated nanoseconds of the solvers for sparse data; without a ridge iterations are for lack of memory only."""
     stored = n * d * density
-    costs = {"block-pcg": EXPECTED_SPARSE_PASSES * stored * (1 + SPARSE_COST * n_classes)}
+    costs = {"block-pcg": EXPECTED_SPARSE_PASSES * stored * (1 + PROCESSOR.sparse * n_classes)}
     if not ridge and d <= MAX_SPARSE_GRAM_COLUMNS:
         costs = {}
     if d <= MAX_SPARSE_GRAM_COLUMNS:
-        costs["direct"] = SPARSE_GRAM_COST * n * (d * density) ** 2 + CUBE_COST * d**3
+        costs["direct"] = PROCESSOR.sparse_gram * n * (d * density) ** 2 + PROCESSOR.factor * d**3
     if ridge and n <= MAX_SPARSE_GRAM_COLUMNS:
         costs["dual"] = DUAL_COST * n**3
     return costs
