@@ -59,7 +59,7 @@ html_theme_options = {
     "footer_end": [],
     "show_prev_next": False,
 }
-_TEXTS = "index idea choosing subspaces cca lda multiview clusters training completion sampled benchmarks migration"
+_TEXTS = "index idea choosing subspaces cca lda multiview clusters gpu training completion sampled benchmarks migration"
 html_sidebars = {page: [] for page in _TEXTS.split()}
 html_show_sourcelink = False
 
