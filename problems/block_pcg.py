@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from manifolds.linalg import Array, machine_epsilon, namespace, to_numpy
-from rankopt.solvers.stopping import Status
+from rankopt.solvers.status import Status
 
 
 class BlockSolution(NamedTuple):

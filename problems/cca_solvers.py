@@ -33,7 +33,8 @@ from problems.whitening import Basis, Factor, is_precise
 from problems.wide_vectors import WideData, WideMetric, cast_parts, products_epsilon, wide_vectors, with_wide_vectors
 from rankopt.minimize import minimize
 from rankopt.solvers.parameters import require_at_least
-from rankopt.solvers.stopping import ApproximationFloor, GradientNorm, MaxIterations, Status, StoppingCriterion
+from rankopt.solvers.status import Status
+from rankopt.solvers.stopping import ApproximationFloor, GradientNorm, MaxIterations, StoppingCriterion
 
 MAX_GRAM_CONDITION = 1e10
 """Condition number of a covariance up to which nothing is gained by a solver that takes no squares."""

@@ -37,7 +37,8 @@ from rankopt.quadratic import QuadraticObjective
 from rankopt.solvers.conjugate_gradient import ConjugateGradient
 from rankopt.solvers.method import Method
 from rankopt.solvers.parameters import require_at_least
-from rankopt.solvers.stopping import CostChange, GradientNorm, MaxIterations, Status
+from rankopt.solvers.status import Status
+from rankopt.solvers.stopping import CostChange, GradientNorm, MaxIterations
 
 DIRECT_ORDER = 4000
 """Order up to which ``method="auto"`` factors a dense pencil."""

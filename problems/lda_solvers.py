@@ -35,7 +35,7 @@ from problems.class_labels import ClassMeans
 from problems.generalized_eigen import generalized_eigh
 from problems.labelled_data import LabelledData
 from problems.whitening import SKETCH_FACTOR, Basis, Factor
-from rankopt.solvers.stopping import Status
+from rankopt.solvers.status import Status
 
 EXPECTED_STEPS = 16
 """Steps that block PCG needs as a rule."""

@@ -26,7 +26,7 @@ from manifolds.linalg import (
 )
 from manifolds.retractions import RankDeficientError
 from rankopt.solvers.parameters import require_at_least
-from rankopt.solvers.stopping import Status
+from rankopt.solvers.status import Status
 
 _MAX_CONDITION = 1e6
 """Condition of a Gram matrix up to which its Cholesky factor is trusted and carried products follow it."""

@@ -19,7 +19,8 @@ from problems.robust_completion import SubgradientSteps
 from rankopt.minimize import minimize
 from rankopt.solvers.method import Method
 from rankopt.solvers.parameters import require_at_least
-from rankopt.solvers.stopping import CostChange, GradientNorm, MaxIterations, Status
+from rankopt.solvers.status import Status
+from rankopt.solvers.stopping import CostChange, GradientNorm, MaxIterations
 
 
 class MatrixCompletion(BaseEstimator):

@@ -20,7 +20,7 @@ from problems.view_preconditioners import JointMetric, ViewPreconditioners, view
 from problems.whitening import Basis, Factor
 from problems.wide_vectors import cast_parts, wide_vectors
 from rankopt.minimize import minimize
-from rankopt.solvers.stopping import Status
+from rankopt.solvers.status import Status
 
 SINGLE_PRECISION_ERROR = 1e-4
 """Error up to which covariances of single-precision data are trusted: their condition times the machine epsilon."""

@@ -27,7 +27,7 @@ from manifolds.linalg import (
 from problems.canonical_pairs import CanonicalPairs
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews
 from problems.wide_vectors import WideData, products_epsilon
-from rankopt.solvers.stopping import Status
+from rankopt.solvers.status import Status
 
 
 class _Side(NamedTuple):

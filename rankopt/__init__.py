@@ -33,19 +33,18 @@ from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.line_search import Armijo, LineSearch, Wolfe
 from rankopt.solvers.method import Context, Method, Step
 from rankopt.solvers.newton_cg import NewtonCG
+from rankopt.solvers.progress import BatchProgress, Progress
+from rankopt.solvers.status import Status
 from rankopt.solvers.stopping import (
     AllOf,
     AnyOf,
     ApproximationFloor,
-    BatchProgress,
     CostChange,
     Feasibility,
     GradientNorm,
     MaxEvaluations,
     MaxIterations,
     MaxTime,
-    Progress,
-    Status,
     StepSize,
     StoppingCriterion,
     StoppingRule,

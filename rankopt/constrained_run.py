@@ -23,16 +23,9 @@ from rankopt.constraints import Constraints
 from rankopt.minimize import Run, method_of, progress_bar
 from rankopt.solvers.method import Method
 from rankopt.solvers.parameters import require_at_least
-from rankopt.solvers.stopping import (
-    CostChange,
-    Feasibility,
-    GradientNorm,
-    MaxIterations,
-    Progress,
-    Status,
-    StoppingCriterion,
-    rules_in,
-)
+from rankopt.solvers.progress import Progress
+from rankopt.solvers.status import Status
+from rankopt.solvers.stopping import CostChange, Feasibility, GradientNorm, MaxIterations, StoppingCriterion, rules_in
 from rankopt.state import ObjectiveProblem, ObjectiveState, euclidean_size
 
 _PATIENCE = 5

@@ -21,7 +21,9 @@ from rankopt.solvers.gradient_descent import GradientDescent
 from rankopt.solvers.lbfgs import LBFGS
 from rankopt.solvers.method import Context, Method
 from rankopt.solvers.newton_cg import NewtonCG
-from rankopt.solvers.stopping import Progress, Status, StoppingCriterion, as_criterion
+from rankopt.solvers.progress import Progress
+from rankopt.solvers.status import Status
+from rankopt.solvers.stopping import StoppingCriterion, as_criterion
 from rankopt.solvers.trust_region import TrustRegion
 from rankopt.state import ObjectiveProblem, Problem, State
 

@@ -17,7 +17,8 @@ from problems.cca_problem import CCAProblem
 from problems.data import Covariances, PairedViews
 from problems.demo.patches import PatchViews
 from rankopt.minimize import minimize
-from rankopt.solvers.stopping import GradientNorm, MaxEvaluations, MaxIterations, Status, StoppingCriterion
+from rankopt.solvers.status import Status
+from rankopt.solvers.stopping import GradientNorm, MaxEvaluations, MaxIterations, StoppingCriterion
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,9 @@ from rankopt.batch.directions import Arrival, Directions
 from rankopt.batch.line_search import Search, begin
 from rankopt.batch.objective import BatchObjective
 from rankopt.batch.rows import all_finite, map_arrays, select, stack, take
-from rankopt.solvers.stopping import UNFINISHED, BatchProgress, Status, StoppingCriterion
+from rankopt.solvers.progress import BatchProgress
+from rankopt.solvers.status import UNFINISHED, Status
+from rankopt.solvers.stopping import StoppingCriterion
 
 
 class Reached(NamedTuple):

@@ -13,7 +13,7 @@ from manifolds.linalg import Array, namespace, to_numpy
 from manifolds.manifold import Point
 from rankopt.batch.rounds import Reached, Rounds, Rows
 from rankopt.batch.rows import first_array, map_arrays, put, select, take
-from rankopt.solvers.stopping import UNFINISHED, Status
+from rankopt.solvers.status import UNFINISHED, Status
 
 
 class Work(NamedTuple):

@@ -43,7 +43,17 @@ class BetaRule(ABC):
 
 @dataclass(frozen=True)
 class PolakRibiere(BetaRule):
-    """PR+: beta = max(0, (<g, g> - <T g', g>) / <g', g'>)."""
+    """PR+: beta = max(0, (<g, g> - <T g', g>) / <g', g'>).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import ConjugateGradient, PolakRibiere, QuadraticObjective, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), method=ConjugateGradient(PolakRibiere()), rng=0).success
+    True
+    """
 
     def beta(self, products: GradientProducts) -> float:
         return at_least(ratio(products.new_new - products.old_new, products.old_old), 0.0)
@@ -51,7 +61,17 @@ class PolakRibiere(BetaRule):
 
 @dataclass(frozen=True)
 class HestenesStiefel(BetaRule):
-    """HS+: beta = max(0, (<g, g> - <T g', g>) / (<T d', g> - <d', g'>))."""
+    """HS+: beta = max(0, (<g, g> - <T g', g>) / (<T d', g> - <d', g'>)).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import ConjugateGradient, HestenesStiefel, QuadraticObjective, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), method=ConjugateGradient(HestenesStiefel()), rng=0).success
+    True
+    """
 
     def beta(self, products: GradientProducts) -> float:
         return at_least(
@@ -61,7 +81,17 @@ class HestenesStiefel(BetaRule):
 
 @dataclass(frozen=True)
 class FletcherReeves(BetaRule):
-    """FR: beta = <g, g> / <g', g'>."""
+    """FR: beta = <g, g> / <g', g'>.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import ConjugateGradient, FletcherReeves, QuadraticObjective, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), method=ConjugateGradient(FletcherReeves()), rng=0).success
+    True
+    """
 
     def beta(self, products: GradientProducts) -> float:
         return ratio(products.new_new, products.old_old)
@@ -77,6 +107,15 @@ class HagerZhang(BetaRule):
     References
     ----------
     Hager, Zhang, A new conjugate gradient method with guaranteed descent, SIAM J. Optim. 16 (2005), eq. (1.3).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import ConjugateGradient, HagerZhang, QuadraticObjective, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), method=ConjugateGradient(HagerZhang()), rng=0).success
+    True
     """
 
     def beta(self, products: GradientProducts) -> float:

@@ -36,6 +36,15 @@ class BarzilaiBorwein(StepRule):
     References
     ----------
     Iannazzo, Porcelli, The Riemannian Barzilai-Borwein method, IMA J. Numer. Anal. 38 (2018).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import BarzilaiBorwein, GradientDescent, QuadraticObjective, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), method=GradientDescent(BarzilaiBorwein()), rng=0).success
+    True
     """
 
     shortest: float = 1e-10
@@ -55,7 +64,17 @@ class BarzilaiBorwein(StepRule):
 
 @dataclass(frozen=True)
 class GrowingStep(StepRule):
-    """Twice the last step: plain backtracking that may grow again."""
+    """Twice the last step: plain backtracking that may grow again.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import GradientDescent, GrowingStep, QuadraticObjective, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), method=GradientDescent(GrowingStep()), rng=0).success
+    True
+    """
 
     def next_step(self, step: float, old_old: float, old_new: float, new_new: float, iteration: int) -> float:
         return 2 * step

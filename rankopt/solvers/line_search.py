@@ -56,6 +56,15 @@ class Armijo(LineSearch):
     ----------
     Nocedal, Wright, Numerical Optimization (2006), Algorithm 3.1; the maximum over latest values is that of
     Grippo, Lampariello, Lucidi, SIAM J. Numer. Anal. 23 (1986).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import Armijo, GradientDescent, QuadraticObjective, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), method=GradientDescent(line_search=Armijo(memory=1)), rng=0).success
+    True
     """
 
     decrease: float = 1e-4
@@ -100,6 +109,15 @@ class Wolfe(LineSearch):
     ----------
     Nocedal, Wright, Numerical Optimization (2006), Algorithms 3.5 and 3.6; Hager, Zhang, SIAM J. Optim.
     16 (2005).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import ConjugateGradient, QuadraticObjective, Wolfe, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), method=ConjugateGradient(line_search=Wolfe(curvature=0.1)), rng=0).success
+    True
     """
 
     decrease: float = 1e-4

@@ -3,142 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import reduce
 from typing import Any, ClassVar
 
 from manifolds.linalg import Array, namespace
 from rankopt.solvers.elementwise import choose
 from rankopt.solvers.parameters import require_at_least, require_instance
-
-
-class Status(IntEnum):
-    """Why a run ended."""
-
-    CONVERGED_GRADIENT = 0
-    CONVERGED_COST = 1
-    STEP_TOO_SMALL = 2
-    ITERATION_LIMIT = 3
-    EVALUATION_LIMIT = 4
-    TIME_LIMIT = 5
-    APPROXIMATION_FLOOR = 6
-    INTERRUPTED = 7
-    USER = 8
-    NOT_FINITE = 9
-    FEASIBLE = 10
-    INFEASIBLE = 11
-
-    @property
-    def success(self) -> bool:
-        """Whether the run reached what it was asked for."""
-        return self in _SUCCESSES
-
-    @property
-    def message(self) -> str:
-        """One sentence for people."""
-        return _MESSAGES[self]
-
-
-_SUCCESSES = {Status.CONVERGED_GRADIENT, Status.CONVERGED_COST, Status.APPROXIMATION_FLOOR, Status.FEASIBLE}
-_MESSAGES = {
-    Status.CONVERGED_GRADIENT: "The norm of the gradient is below its tolerance.",
-    Status.CONVERGED_COST: "The cost has reached its target or changes less than its tolerance.",
-    Status.STEP_TOO_SMALL: "No step decreases the cost beyond rounding; check the gradient if its norm is large.",
-    Status.ITERATION_LIMIT: "The limit of iterations was reached; allow more, or improve metric or preconditioner.",
-    Status.EVALUATION_LIMIT: "The limit of evaluations was reached.",
-    Status.TIME_LIMIT: "The limit of time was reached.",
-    Status.APPROXIMATION_FLOOR: "The gradient is below the error with which it is known.",
-    Status.INTERRUPTED: "Interrupted; this is the best point so far.",
-    Status.USER: "Stopped by the callback.",
-    Status.NOT_FINITE: "The cost or its gradient is not finite at the start, or wherever a step was tried from here.",
-    Status.FEASIBLE: "The constraints hold within their tolerance.",
-    Status.INFEASIBLE: (
-        "The violation of the constraints no longer falls, whatever its penalty; they may contradict each other, or "
-        "the run is stuck at a stationary point of their violation: check them, or start elsewhere."
-    ),
-}
-
-UNFINISHED = -1
-"""What stands in an array of statuses for a problem that goes on."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a stopping criterion sees: the record of a run, newest entry last.
-
-    Attributes
-    ----------
-    history : mapping of str to sequence of float
-        Lists ``fun``, ``grad_norm``, ``step_size``, ``time``, ``nfev``, ``ngev`` and what else the problem counts;
-        the first entry is that of the start point.
-    epsilon : float
-        Machine epsilon of the points' dtype.
-    """
-
-    history: Mapping[str, Sequence[float]]
-    epsilon: float
-
-    @property
-    def iteration(self) -> int:
-        """Number of steps taken."""
-        return len(self.history["fun"]) - 1
-
-    def first(self, name: str) -> Any:
-        """Entry of the start point."""
-        return self.history[name][0]
-
-    def latest(self, name: str) -> Any:
-        """Entry of the current point."""
-        return self.history[name][-1]
-
-    def cost_range(self, steps: int) -> Any:
-        """Largest minus smallest cost over so many latest steps; infinite before that many were taken."""
-        if self.iteration < steps:
-            return float("inf")
-        recent = self.history["fun"][-steps - 1 :]
-        return max(recent) - min(recent)
-
-
-@dataclass(frozen=True)
-class BatchProgress(Progress):
-    """What a stopping criterion sees of a batch of problems that take their steps independently.
-
-    Attributes
-    ----------
-    history : mapping of str to array of shape (m,)
-        Latest entries ``fun``, ``grad_norm``, ``step_size``, ``nfev`` and ``ngev`` of every problem; ``time`` is one
-        number.
-    epsilon : float
-        Machine epsilon of the points' dtype.
-    start : mapping of str to array of shape (m,)
-        Entries ``grad_norm`` of the start points.
-    steps : array of shape (m,)
-        Number of steps that each problem has taken.
-    recent_costs : array of shape (m, k)
-        Latest costs of each problem, newest last, the first one repeated where there were fewer.
-    """
-
-    start: Mapping[str, Array]
-    steps: Array
-    recent_costs: Array
-
-    @property
-    def iteration(self) -> Any:
-        """Number of steps that each problem has taken."""
-        return self.steps
-
-    def first(self, name: str) -> Any:
-        return self.start[name]
-
-    def latest(self, name: str) -> Any:
-        return self.history[name]
-
-    def cost_range(self, steps: int) -> Any:
-        xp, recent = namespace(self.steps), self.recent_costs[:, -steps - 1 :]
-        spread = xp.max(recent, axis=1) - xp.min(recent, axis=1)
-        return choose(self.steps < steps, float("inf"), spread)
+from rankopt.solvers.progress import BatchProgress, Progress
+from rankopt.solvers.status import UNFINISHED, Status
 
 
 class StoppingCriterion(ABC):
@@ -193,7 +67,13 @@ def _require_criteria(criteria: Sequence[StoppingCriterion]) -> None:
 
 @dataclass(frozen=True)
 class AnyOf(StoppingCriterion):
-    """Stops when any of its criteria does, with the status of the first that does."""
+    """Stops when any of its criteria does, with the status of the first that does.
+
+    Examples
+    --------
+    >>> GradientNorm(relative=1e-8) | MaxIterations(500)
+    AnyOf(criteria=(GradientNorm(absolute=None, relative=1e-08), MaxIterations(limit=500)))
+    """
 
     criteria: tuple[StoppingCriterion, ...]
 
@@ -214,7 +94,13 @@ class AnyOf(StoppingCriterion):
 
 @dataclass(frozen=True)
 class AllOf(StoppingCriterion):
-    """Stops when all of its criteria do at once, with the status of the first."""
+    """Stops when all of its criteria do at once, with the status of the first.
+
+    Examples
+    --------
+    >>> CostChange(1e-6) & StepSize(1e-4)
+    AllOf(criteria=(CostChange(tolerance=1e-06, iterations=10), StepSize(tolerance=0.0001)))
+    """
 
     criteria: tuple[StoppingCriterion, ...]
 
@@ -244,6 +130,15 @@ class GradientNorm(StoppingRule):
         Tolerances, zero where only the other is given. By default, which does not depend on the scale of the cost,
         ``relative`` is 1e-6 in float64 and 1e-3 in float32, and ``absolute`` is 10 machine epsilons of the cost, so
         that a run that starts at an optimum ends there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import QuadraticObjective, GradientNorm, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), stopping=GradientNorm(relative=1e-8), rng=0).status.name
+    'CONVERGED_GRADIENT'
     """
 
     status = Status.CONVERGED_GRADIENT
@@ -269,6 +164,11 @@ class ApproximationFloor(StoppingRule):
     """Stops when the norm of the gradient is at most ``factor`` times the error with which the gradient is known.
 
     Only problems that record ``gradient_error``, such as those of sampled functions, have such an error.
+
+    Examples
+    --------
+    >>> ApproximationFloor(factor=0.5) | MaxIterations(500)
+    AnyOf(criteria=(ApproximationFloor(factor=0.5), MaxIterations(limit=500)))
     """
 
     factor: float = 0.1
@@ -321,6 +221,15 @@ class CostChange(StoppingRule):
         Relative tolerance; 4 machine epsilons by default, where costs differ by rounding only.
     iterations : int
         Number of steps over which the change is taken.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import QuadraticObjective, CostChange, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), stopping=CostChange(1e-10, iterations=3), rng=0).status.name
+    'CONVERGED_COST'
     """
 
     status = Status.CONVERGED_COST
@@ -343,7 +252,17 @@ class CostChange(StoppingRule):
 
 @dataclass(frozen=True)
 class TargetCost(StoppingRule):
-    """Stops when the cost is at most ``target``."""
+    """Stops when the cost is at most ``target``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import QuadraticObjective, TargetCost, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), stopping=TargetCost(0.51), rng=0).status.name
+    'CONVERGED_COST'
+    """
 
     status = Status.CONVERGED_COST
     target: float
@@ -357,7 +276,17 @@ class TargetCost(StoppingRule):
 
 @dataclass(frozen=True)
 class StepSize(StoppingRule):
-    """Stops when the last step was at most ``tolerance`` long, in the metric's step parameter t."""
+    """Stops when the last step was at most ``tolerance`` long, in the metric's step parameter t.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import QuadraticObjective, StepSize, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), stopping=StepSize(10.0), rng=0).status.name
+    'STEP_TOO_SMALL'
+    """
 
     status = Status.STEP_TOO_SMALL
     tolerance: float
@@ -371,7 +300,17 @@ class StepSize(StoppingRule):
 
 @dataclass(frozen=True)
 class MaxIterations(StoppingRule):
-    """Stops after a number of steps."""
+    """Stops after a number of steps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import QuadraticObjective, MaxIterations, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), stopping=MaxIterations(2), rng=0).status.name
+    'ITERATION_LIMIT'
+    """
 
     status = Status.ITERATION_LIMIT
     limit: int
@@ -393,6 +332,15 @@ class MaxEvaluations(StoppingRule):
     counted : str
         What is counted: ``"nfev"`` (costs), ``"ngev"`` (gradients), or another count of the problem, such as
         ``"n_passes"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import QuadraticObjective, MaxEvaluations, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), stopping=MaxEvaluations(4, "ngev"), rng=0).status.name
+    'EVALUATION_LIMIT'
     """
 
     status = Status.EVALUATION_LIMIT
@@ -410,7 +358,17 @@ class MaxEvaluations(StoppingRule):
 
 @dataclass(frozen=True)
 class MaxTime(StoppingRule):
-    """Stops once so many seconds have passed; a step that has begun is finished first."""
+    """Stops once so many seconds have passed; a step that has begun is finished first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import QuadraticObjective, MaxTime, minimize
+    >>> height = QuadraticObjective(np.diag(np.arange(1.0, 10.0)))
+    >>> minimize(height, Sphere(9), stopping=MaxTime(0.0), rng=0).status.name
+    'TIME_LIMIT'
+    """
 
     status = Status.TIME_LIMIT
     seconds: float

@@ -7,7 +7,7 @@ import pytest
 
 from manifolds import CholeskyPreconditioner, DiagonalPreconditioner, IdentityPreconditioner
 from problems.block_pcg import block_pcg
-from rankopt.solvers.stopping import Status
+from rankopt.solvers.status import Status
 from tests.arrays import kind_of, spd, to_float64
 
 N = 40

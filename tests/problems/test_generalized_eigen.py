@@ -13,7 +13,7 @@ from manifolds import CholeskyPreconditioner, GramOperator, NystromPreconditione
 from problems import LOBPCG, generalized_eigh
 from problems.lobpcg import Iteration, Pencil
 from rankopt import TrustRegion
-from rankopt.solvers.stopping import Status
+from rankopt.solvers.status import Status
 from tests.arrays import kind_of, orthogonal, spd, to_float64
 
 N, K = 60, 4

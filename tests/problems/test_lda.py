@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from problems import LDA, row_passes
 from problems.lda_solvers import choose_solver
-from rankopt.solvers.stopping import Status
+from rankopt.solvers.status import Status
 from tests.arrays import kind_of, to_float64
 from tests.problems.classes import eigenvalues_of_rows, labelled_rows, oracle
 
