@@ -45,6 +45,14 @@ def solve_dense(covariances: Covariances, n_components: int) -> CanonicalPairs:
     -----
     UserWarning
         If a view is rank deficient and is truncated to its numerical rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import Covariances, solve_dense
+    >>> covariances = Covariances(np.diag([4.0, 1.0]), np.diag([1.8, 0.5]), np.eye(2))
+    >>> solve_dense(covariances, 2).correlations
+    array([0.9, 0.5])
     """
     return pairs_of(covariances, whitening(covariances.xx, "X"), whitening(covariances.yy, "y"), n_components)
 

@@ -71,6 +71,19 @@ class CompletionProblem(ObjectiveProblem):
     Attributes
     ----------
     cost : CompletionCost
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import CompletionProblem, ObservedEntries
+    >>> from rankopt import minimize
+    >>> table = np.outer([1.0, 2.0, 3.0], [1.0, -1.0, 2.0])
+    >>> rows, columns = np.nonzero(table != 4.0)  # all entries but one
+    >>> entries = ObservedEntries.of((rows, columns, table[rows, columns]), "the table")
+    >>> problem = CompletionProblem(entries, rank=1)
+    >>> result = minimize(problem, problem.manifold, problem.spectral_start())
+    >>> round(float(result.x.entries([1], [2])[0]), 4)
+    4.0
     """
 
     manifold: FixedRank

@@ -45,6 +45,16 @@ class CovarianceMatrices:
     ----------
     n_passes : int
         Products so far.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import CCAProblem, CovarianceMatrices, Covariances
+    >>> from rankopt import minimize
+    >>> data = CovarianceMatrices(Covariances(np.eye(3), np.diag([0.9, 0.5, 0.1]), np.eye(3)))
+    >>> problem = CCAProblem(data, 1)
+    >>> round(-float(minimize(problem, problem.manifold, rng=0).fun), 6)  # the first canonical correlation
+    0.9
     """
 
     def __init__(self, covariances: Covariances) -> None:
@@ -98,6 +108,19 @@ class PairedViews(JointViews):
     TypeError, ValueError
         If the views are not real floating matrices of one kind with the same number of rows, or hold NaN or infinity
         (found in the first pass, not in an extra one).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import PairedViews
+    >>> x = np.random.default_rng(0).standard_normal((100, 5)) + 7.0
+    >>> data = PairedViews(x[:, :2], x[:, 2:], reg=0.1)
+    >>> products = data.products(np.eye(2), np.eye(3, 2))
+    >>> covariance = np.cov(x.T, bias=True)
+    >>> np.allclose(products.xx, covariance[:2, :2] + 0.1 * np.eye(2)), np.allclose(products.xy, covariance[:2, 2:4])
+    (True, True)
+    >>> data.n_passes  # one for the means, one for the products
+    2
     """
 
     n_features: tuple[int, int]
@@ -229,6 +252,18 @@ class ViewCovariance:
     ----------
     data : PairedViews, CovarianceMatrices, MultiviewData or MultiviewCovariances
     view : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import GeneralizedStiefel
+    >>> from problems import PairedViews, ViewCovariance
+    >>> x = np.random.default_rng(0).standard_normal((100, 5))
+    >>> covariance = ViewCovariance(PairedViews(x[:, :3], x[:, 3:]), view=0)
+    >>> scores = x[:, :3] @ GeneralizedStiefel(covariance, 2).random_point(rng=0)
+    >>> np.round(np.cov(scores.T, bias=True), 12) + 0.0
+    array([[1., 0.],
+           [0., 1.]])
     """
 
     def __init__(self, data: ViewProducts, view: int) -> None:

@@ -35,6 +35,17 @@ class MultiviewCovariances:
         The blocks S_ij in one matrix; D is the number of features of all views together.
     n_features : sequence of int
         Of each view.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import MultiviewCovariances
+    >>> data = MultiviewCovariances(np.arange(16.0).reshape(4, 4), [1, 1, 2])
+    >>> data.block(0, 2)
+    array([[2., 3.]])
+    >>> data.view_product(2, np.ones((2, 1)))
+    array([[21.],
+           [29.]])
     """
 
     def __init__(self, matrix: Array, n_features: Sequence[int]) -> None:

@@ -27,6 +27,20 @@ class QuadraticProblem(Problem):
     manifold : ArrayManifold
     retraction : Retraction
         One with normalizers.
+
+    Examples
+    --------
+    A step takes one product, however many points its line search tries:
+
+    >>> import numpy as np
+    >>> from manifolds import CholeskyQR, Stiefel
+    >>> from rankopt import QuadraticObjective, QuadraticProblem
+    >>> problem = QuadraticProblem(QuadraticObjective(np.diag([1.0, 2.0, 4.0])), Stiefel(3, 1), CholeskyQR())
+    >>> state = problem.start(np.full((3, 1), 3**-0.5))
+    >>> curve = state.along(-state.gradient)
+    >>> values = [curve.value(t) for t in (0.1, 0.2, 0.3)]
+    >>> problem.counts()["n_products"]
+    2
     """
 
     cheap_trials = True

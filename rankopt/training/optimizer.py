@@ -49,6 +49,20 @@ class SubspaceOptimizer(Optimizer):
         Whether Adam's arithmetic is compiled by ``torch.compile``.
     on_refresh : callable, optional
         Called with a :class:`rankopt.RefreshEvent` after each refresh.
+
+    Examples
+    --------
+    A preset says all options; what differs may be said per group:
+
+    >>> import torch
+    >>> from rankopt import AdaRankGrad, SubspaceOptimizer
+    >>> matrix, bias = torch.nn.Parameter(torch.ones(8, 6)), torch.nn.Parameter(torch.ones(8))
+    >>> options = AdaRankGrad([bias]).defaults | {"subspace": "svd", "energy": None}
+    >>> optimizer = SubspaceOptimizer([{"params": [matrix], "max_rank": 2}, {"params": [bias]}], options)
+    >>> (matrix @ matrix.T + bias).sum().backward()
+    >>> optimizer.step()
+    >>> optimizer.state[matrix]["basis"].shape, optimizer.state[bias]["exp_avg"].shape
+    (torch.Size([6, 2]), torch.Size([8]))
     """
 
     def __init__(
