@@ -16,9 +16,10 @@ from manifolds.linalg import (
     upper_factor,
 )
 from problems.canonical_pairs import CanonicalPairs
-from problems.co_moments import Covariances
+from problems.co_moments import Covariances, require_covariances
 from problems.data_matrix import DataMatrix
 from problems.whitening import Basis, Factor, count, factor_condition
+from rankopt.solvers.parameters import require_at_least
 
 _CLEAR = 10
 """How many times the rounding of the data a direction must vary by to count."""
@@ -41,6 +42,13 @@ def solve_dense(covariances: Covariances, n_components: int) -> CanonicalPairs:
     CanonicalPairs
         Of at most as many components as the numerical ranks allow.
 
+    Raises
+    ------
+    TypeError
+        If the covariances are no real floating arrays of one kind, or the number is not whole.
+    ValueError
+        If their shapes do not fit, they hold NaN or infinity, a view has no variance, or the number is below one.
+
     Warns
     -----
     UserWarning
@@ -54,6 +62,8 @@ def solve_dense(covariances: Covariances, n_components: int) -> CanonicalPairs:
     >>> solve_dense(covariances, 2).correlations
     array([0.9, 0.5])
     """
+    covariances = require_covariances(covariances)
+    require_at_least("n_components", n_components, 1, whole=True)
     return pairs_of(covariances, whitening(covariances.xx, "X"), whitening(covariances.yy, "y"), n_components)
 
 

@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from manifolds.linalg import Array, is_array, machine_epsilon, namespace
-from problems.co_moments import CoMoments, Covariances, add_to_diagonal, clear_differences
+from problems.co_moments import CoMoments, Covariances, add_to_diagonal, clear_differences, require_covariances
 from problems.data_matrix import ShiftedRows, as_ridge, gather, weighted
 from problems.joint_views import JointViews
 from problems.row_blocks import cross_product, has_sparse_rows, widened, zeros
 from problems.row_passes import RowBlock
+from rankopt.solvers.parameters import require_at_least
 
 
 class CovarianceProducts(NamedTuple):
@@ -46,6 +47,13 @@ class CovarianceMatrices:
     n_passes : int
         Products so far.
 
+    Raises
+    ------
+    TypeError
+        If the covariances are no real floating arrays of one kind.
+    ValueError
+        If their shapes do not fit, or they hold NaN or infinity.
+
     Examples
     --------
     >>> import numpy as np
@@ -58,7 +66,7 @@ class CovarianceMatrices:
     """
 
     def __init__(self, covariances: Covariances) -> None:
-        self.covariances = Covariances(*covariances)
+        self.covariances = require_covariances(covariances)
         self.n_features = (self.covariances.xx.shape[0], self.covariances.yy.shape[0])
         self.n_passes = 0
 
@@ -69,6 +77,7 @@ class CovarianceMatrices:
 
     def products(self, a: Array, b: Array) -> CovarianceProducts:
         """Products with a pair of directions, shapes (dx, p) and (dy, p)."""
+        require_directions(a, b, self.n_features)
         self.n_passes += 1
         xx, xy, yy = self.covariances
         return CovarianceProducts(xx @ a, xy @ b, yy @ b, xy.mT @ a)
@@ -197,6 +206,7 @@ class PairedViews(JointViews):
         a : array of shape (dx, p)
         b : array of shape (dy, p)
         """
+        require_directions(a, b, self.n_features)
         p, like, shapes = a.shape[1], self.like, self.n_features
         self.moments  # noqa: B018 - known before the pass
         (x, y), scores_x, scores_y = self.views, self.views[0].scores(a), self.views[1].scores(b)
@@ -230,6 +240,15 @@ class PairedViews(JointViews):
         return products.xx, products.yy
 
 
+def require_directions(a: Array, b: Array, n_features: tuple[int, int]) -> None:
+    """Raise a ValueError unless two matrices of directions fit the views and have as many columns."""
+    for name, directions, d in (("a", a, n_features[0]), ("b", b, n_features[1])):
+        if directions.ndim != 2 or directions.shape[0] != d:
+            raise ValueError(f"{name} must have shape ({d}, p), a row per feature, got {tuple(directions.shape)}")
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"a and b must have as many columns, got {a.shape[1]} and {b.shape[1]}")
+
+
 class ViewProducts(Protocol):
     """What products with the covariance of one of several views are made of."""
 
@@ -253,6 +272,11 @@ class ViewCovariance:
     data : PairedViews, CovarianceMatrices, MultiviewData or MultiviewCovariances
     view : int
 
+    Raises
+    ------
+    TypeError, ValueError
+        If ``data`` has no products with covariances, or no such view.
+
     Examples
     --------
     >>> import numpy as np
@@ -267,6 +291,11 @@ class ViewCovariance:
     """
 
     def __init__(self, data: ViewProducts, view: int) -> None:
+        if not hasattr(data, "view_product"):
+            raise TypeError(f"data must be views or covariances, such as PairedViews, got {type(data).__name__}")
+        require_at_least("view", view, 0, whole=True)
+        if view >= len(data.n_features):
+            raise ValueError(f"view must be one of 0 to {len(data.n_features) - 1}, got {view}")
         self._data, self._view = data, view
         self.shape = (data.n_features[view], data.n_features[view])
         self.dtype = data.like.dtype

@@ -8,7 +8,9 @@ from manifolds.array_manifold import ArrayManifold
 from manifolds.generalized_stiefel import GeneralizedStiefel
 from manifolds.lazy import lazy_property
 from manifolds.linalg import Array, inner_product, is_array, machine_epsilon, require_same_kind
+from manifolds.retractions import Orthonormalization
 from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, quadratic_value_and_slope
+from rankopt.solvers.parameters import require_instance
 from rankopt.state import Problem, State, on_manifold
 
 if TYPE_CHECKING:
@@ -27,6 +29,12 @@ class QuadraticProblem(Problem):
     manifold : ArrayManifold
     retraction : Retraction
         One with normalizers.
+
+    Raises
+    ------
+    TypeError
+        If an argument is none of these. ``QuadraticObjective.on(manifold)`` checks their shapes, and chooses the
+        retraction.
 
     Examples
     --------
@@ -47,6 +55,11 @@ class QuadraticProblem(Problem):
     has_hessian = True
 
     def __init__(self, quadratic: QuadraticObjective, manifold: ArrayManifold, retraction: Any) -> None:
+        from rankopt.quadratic import QuadraticObjective
+
+        require_instance("quadratic", quadratic, QuadraticObjective, "QuadraticObjective(A)")
+        require_instance("manifold", manifold, ArrayManifold, "Stiefel(5, 2)")
+        require_instance("retraction", retraction, Orthonormalization, "CholeskyQR()")
         self.quadratic, self.manifold, self.retraction = quadratic, manifold, retraction
         self._has_gram = isinstance(manifold, GeneralizedStiefel)
         self.n_products = self._nfev = self._nhev = 0
