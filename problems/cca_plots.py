@@ -206,14 +206,15 @@ def correlation_circle(
         raise ValueError(f"components must be two numbers from 0 to {count - 1}, got {components!r}")
     scores = cca.transform(X)[:, list(components)]
     y = y[:, None] if y.ndim == 1 else y
-    ax = plt.subplots()[1] if ax is None else ax
     if names is None:
         names = [f"x{j}" for j in range(X.shape[1])], [f"y{j}" for j in range(y.shape[1])]
     if len(names) != 2:
         raise ValueError(f"names must be a pair, of the columns of X and of y, got {len(names)} of them")
-    for view, title, color, texts in zip((X, y), ("X", "y"), ("C0", "C1"), names, strict=True):
+    for view, title, texts in zip((X, y), ("X", "y"), names, strict=True):
         if len(texts) != view.shape[1]:
             raise ValueError(f"names must have one name for each of the {view.shape[1]} columns of {title}")
+    ax = plt.subplots()[1] if ax is None else ax
+    for view, title, color, texts in zip((X, y), ("X", "y"), ("C0", "C1"), names, strict=True):
         points = column_correlations(view, scores)
         chosen = np.argsort(-np.linalg.norm(points, axis=1), kind="stable")[:largest]
         ax.quiver(

@@ -11,6 +11,7 @@ import torch
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold
 
 from problems import CCA, correlation_circle, cross_validated_correlations, scree_plot
@@ -69,6 +70,51 @@ def test_correlation_circle():
     assert texts[0] == farthest
     assert len(texts) == 4
     assert correlation_circle(cca, X, Y, ax=ax) is ax
+
+
+CV = cross_validated_correlations
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda cca: scree_plot(CCA(2)), NotFittedError, "This CCA instance is not fitted yet"),
+        (lambda cca: scree_plot(cca.correlations_), TypeError, "is not an estimator instance"),
+        (
+            lambda cca: scree_plot(cca, cca.correlations_),
+            TypeError,
+            r"cross_validated must be a CrossValidatedCorrelations such as cross_validated_correlations\(cca, X, y\)",
+        ),
+        (lambda cca: correlation_circle(CCA(2), X, Y), NotFittedError, "This CCA instance is not fitted yet"),
+        (lambda cca: correlation_circle(None, X, Y), TypeError, "is not an estimator instance"),
+        (lambda cca: correlation_circle(cca, X.tolist(), Y), TypeError, "X must be an array or a .* matrix, got list"),
+        (lambda cca: correlation_circle(cca, X, None), TypeError, "y must be an array or a .* matrix, got NoneType"),
+        (lambda cca: correlation_circle(cca, X, Y[1:]), ValueError, "must have the same number of rows, got 200 and 1"),
+        (lambda cca: correlation_circle(cca, X[:, 1:], Y), ValueError, "X has 5 features, but CCA .* 6 features"),
+        (lambda cca: correlation_circle(cca, X, Y, largest=0), ValueError, "largest must be at least 1, got 0"),
+        (lambda cca: correlation_circle(cca, X, Y, largest=2.5), TypeError, "largest must be an integer, got 2.5"),
+        (
+            lambda cca: correlation_circle(cca, X, Y, components=(0, 1.0)),
+            ValueError,
+            r"components must be two numbers from 0 to 2, got \(0, 1.0\)",
+        ),
+        (
+            lambda cca: correlation_circle(cca, X, Y, names=(list("abcdef"),)),
+            ValueError,
+            "names must be a pair, of the columns of X and of y, got 1 of them",
+        ),
+        (lambda cca: CV(cca, X.tolist(), Y), TypeError, "X must be an array or a scipy sparse matrix, got list"),
+        (lambda cca: CV(cca, X, Y[:-1]), ValueError, "X and y must have the same number of rows, got 200 and 199"),
+        (lambda cca: CV("cca", X, Y), TypeError, "does not implement a 'get_params' method"),
+        (lambda cca: CV(cca, X, Y, cv=1), ValueError, "k-fold cross-validation requires at least one train/test split"),
+        (lambda cca: CV(cca, X, Y, cv="five"), ValueError, "Expected `cv` as an integer, a cross-validation object"),
+    ],
+)
+def test_bad_arguments(call, error, message):
+    with pytest.raises(error, match=message) as caught:
+        call(CCA(3).fit(X, Y))
+    assert caught.type is error
+    assert plt.get_fignums() == []
 
 
 @pytest.mark.parametrize(
