@@ -35,8 +35,8 @@ def cross_validated_correlations(cca: CCA, X: Any, y: Any, *, cv: Any = 5) -> Cr
     ----------
     cca : CCA
         Its parameters count; it is cloned, not fitted.
-    X : array or scipy sparse matrix of shape (n_samples, n_features)
-    y : array or scipy sparse matrix of shape (n_samples, n_targets)
+    X : array, scipy sparse matrix or data frame of shape (n_samples, n_features)
+    y : array, scipy sparse matrix or data frame of shape (n_samples, n_targets)
     cv : int, cross-validation splitter of scikit-learn, or iterable of pairs of indices
 
     Returns
@@ -46,7 +46,7 @@ def cross_validated_correlations(cca: CCA, X: Any, y: Any, *, cv: Any = 5) -> Cr
     Raises
     ------
     TypeError
-        If a view is neither an array nor a sparse matrix.
+        If a view is neither an array nor a sparse matrix nor a data frame.
     ValueError
         If a fold is left with fewer components than asked for, or the views differ in their number of rows.
 
@@ -61,7 +61,7 @@ def cross_validated_correlations(cca: CCA, X: Any, y: Any, *, cv: Any = 5) -> Cr
     >>> np.round(found.train.mean(axis=0), 2), np.round(found.test.mean(axis=0), 2)
     (array([0.59, 0.35]), array([ 0.47, -0.1 ]))
     """
-    _require_paired(X, y)
+    X, y = _as_paired(X, y)
     train: list[np.ndarray] = []
     test: list[np.ndarray] = []
     for seen, unseen in check_cv(cv).split(np.empty((X.shape[0], 1))):
@@ -162,8 +162,8 @@ def correlation_circle(
     ----------
     cca : CCA
         Fitted.
-    X : array or scipy sparse matrix of shape (n_samples, n_features)
-    y : array or scipy sparse matrix of shape (n_samples, n_targets)
+    X : array, scipy sparse matrix or data frame of shape (n_samples, n_features)
+    y : array, scipy sparse matrix or data frame of shape (n_samples, n_targets)
     components : pair of int
         Of the axes.
     names : pair of sequence of str, optional
@@ -181,7 +181,8 @@ def correlation_circle(
     NotFittedError
         If the estimator is not fitted.
     TypeError
-        If ``cca`` is no estimator, a view is neither an array nor a sparse matrix, or ``largest`` is not whole.
+        If ``cca`` is no estimator, a view is neither an array nor a sparse matrix nor a data frame, or ``largest`` is
+        not whole.
     ValueError
         If a component, the number of names or of rows does not fit, or ``largest`` is below one.
 
@@ -199,7 +200,7 @@ def correlation_circle(
     import matplotlib.pyplot as plt
 
     check_is_fitted(cca, "x_rotations_")
-    _require_paired(X, y)
+    x, y = _as_paired(X, y)
     require_integer("largest", largest, smallest=1)
     count = cca.x_rotations_.shape[1]
     if len(components) != 2 or not all(isinstance(c, (int, np.integer)) and 0 <= c < count for c in components):
@@ -207,14 +208,14 @@ def correlation_circle(
     scores = cca.transform(X)[:, list(components)]
     y = y[:, None] if y.ndim == 1 else y
     if names is None:
-        names = [f"x{j}" for j in range(X.shape[1])], [f"y{j}" for j in range(y.shape[1])]
+        names = [f"x{j}" for j in range(x.shape[1])], [f"y{j}" for j in range(y.shape[1])]
     if len(names) != 2:
         raise ValueError(f"names must be a pair, of the columns of X and of y, got {len(names)} of them")
-    for view, title, texts in zip((X, y), ("X", "y"), names, strict=True):
+    for view, title, texts in zip((x, y), ("X", "y"), names, strict=True):
         if len(texts) != view.shape[1]:
             raise ValueError(f"names must have one name for each of the {view.shape[1]} columns of {title}")
     ax = plt.subplots()[1] if ax is None else ax
-    for view, title, color, texts in zip((X, y), ("X", "y"), ("C0", "C1"), names, strict=True):
+    for view, title, color, texts in zip((x, y), ("X", "y"), ("C0", "C1"), names, strict=True):
         points = column_correlations(view, scores)
         chosen = np.argsort(-np.linalg.norm(points, axis=1), kind="stable")[:largest]
         ax.quiver(
@@ -244,12 +245,17 @@ def correlation_circle(
     return ax
 
 
-def _require_paired(X: Any, y: Any) -> None:
-    for name, view in (("X", X), ("y", y)):
+def _as_paired(X: Any, y: Any) -> tuple[Any, Any]:
+    """Two views with the same rows as arrays or sparse matrices; data frames become arrays."""
+    x, y = (view.to_numpy() if hasattr(view, "to_numpy") else view for view in (X, y))
+    for name, view in (("X", x), ("y", y)):
         if not (is_array(view) or is_scipy_sparse(view)):
-            raise TypeError(f"{name} must be an array or a scipy sparse matrix, got {type(view).__name__}")
-    if X.shape[0] != y.shape[0]:
-        raise ValueError(f"X and y must have the same number of rows, got {X.shape[0]} and {y.shape[0]}")
+            raise TypeError(
+                f"{name} must be an array, a scipy sparse matrix or a data frame, got {type(view).__name__}"
+            )
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(f"X and y must have the same number of rows, got {x.shape[0]} and {y.shape[0]}")
+    return x, y
 
 
 def column_correlations(view: Any, scores: Any) -> np.ndarray:
