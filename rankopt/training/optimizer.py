@@ -17,7 +17,7 @@ from rankopt.training.events import RefreshEvent
 from rankopt.training.functional import adam_update
 from rankopt.training.layers import Layer, is_projected, widened
 from rankopt.training.norms import gradient_norm, gradient_norms, read_numbers
-from rankopt.training.options import check_options, check_row_dims, check_spelling
+from rankopt.training.options import check_options, check_row_dims, check_spelling, require_all_options
 from rankopt.training.refresh import (
     batched_directions,
     initial_state,
@@ -50,6 +50,11 @@ class SubspaceOptimizer(Optimizer):
     on_refresh : callable, optional
         Called with a :class:`rankopt.RefreshEvent` after each refresh.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If ``defaults`` is no dict, lacks an option, or holds one that cannot be used, or a parameter cannot be trained.
+
     Examples
     --------
     A preset says all options; what differs may be said per group:
@@ -74,6 +79,7 @@ class SubspaceOptimizer(Optimizer):
         compiled: bool = False,
         on_refresh: Callable[[RefreshEvent], Any] | None = None,
     ) -> None:
+        require_all_options(defaults)
         check_options(defaults)
         self.foreach = foreach
         self.compiled = compiled

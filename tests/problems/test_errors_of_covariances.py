@@ -8,6 +8,7 @@ import torch
 from scipy.sparse import csr_array
 
 from problems import (
+    CCA,
     CompletionProblem,
     CovarianceMatrices,
     Covariances,
@@ -16,9 +17,12 @@ from problems import (
     MultiviewCovariances,
     ObservedEntries,
     PairedViews,
+    RiemannianCCA,
+    RiemannianMultiviewCCA,
     ViewCovariance,
     solve_dense,
 )
+from rankopt import LBFGS
 
 XX, XY, YY = np.eye(3), np.ones((3, 2)) / 4, np.eye(2)
 GOOD = Covariances(XX, XY, YY)
@@ -135,6 +139,21 @@ CALLS = {
         lambda: DirectMultiviewCCA(8),
         TypeError,
         r"__init__\(\) takes 1 positional argument but 2 were given",
+    ),
+    "method that is not known": (
+        lambda: CCA(1, solver=RiemannianCCA("newton")).fit(X[:, :2], X[:, 2:]),
+        ValueError,
+        r"method must be one of .*'trust-region'.*, got 'newton'",
+    ),
+    "method as a class": (
+        lambda: CCA(1, solver=RiemannianCCA(LBFGS)).fit(X[:, :2], X[:, 2:]),
+        TypeError,
+        "method must be a name or a method such as .*, got ABCMeta",
+    ),
+    "method of several views": (
+        lambda: MultiviewCCA(1, solver=RiemannianMultiviewCCA(3)).fit(SEVERAL[:2]),
+        TypeError,
+        "method must be a name or a method.*int",
     ),
     "entries as a matrix": (
         lambda: CompletionProblem(csr_array(np.eye(4)), 1),

@@ -7,10 +7,32 @@ import pytest
 from scipy.optimize import rosen, rosen_der
 
 from manifolds import CholeskyQR, Exponential, Product, Sphere, Stiefel
-from rankopt import ObjectiveProblem, QuadraticObjective, QuadraticProblem, SampledProblem, ScipyFunction
+from rankopt import (
+    Method,
+    ObjectiveProblem,
+    QuadraticObjective,
+    QuadraticProblem,
+    SampledProblem,
+    ScipyFunction,
+    minimize,
+)
 
 A = np.diag([1.0, 2.0, 3.0])
 QUADRATIC, FRAMES = QuadraticObjective(A), Stiefel(3, 2)
+
+
+class Steps(Method):
+    """A method of which only the step is of interest."""
+
+    def __init__(self, step):
+        self._step = step
+
+    def start(self, state, context):
+        return None
+
+    def step(self, state, memory, context):
+        return self._step(state)
+
 
 CALLS = {
     "objective is a number": (
@@ -69,6 +91,16 @@ CALLS = {
         lambda: QUADRATIC.on(FRAMES).start(np.eye(3, 2, dtype="f4")),
         TypeError,
         "x0 and A must agree in library, dtype and device",
+    ),
+    "step is a state": (
+        lambda: minimize(QUADRATIC, FRAMES, method=Steps(lambda state: state), rng=0),
+        TypeError,
+        r"a method's step must be a Step such as Step\(curve.accept\(t\), memory, t\), got <",
+    ),
+    "step is a tuple": (
+        lambda: minimize(QUADRATIC, FRAMES, method=Steps(lambda state: (state, None, 1.0)), rng=0),
+        TypeError,
+        r"a method's step must be a Step .*got \(",
     ),
     "fun is a number": (lambda: ScipyFunction(3.0, rosen_der), TypeError, "fun must be a callable, got float"),
     "jac is missing": (lambda: ScipyFunction(rosen, None), TypeError, "jac must be a callable, or True .*got None"),

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from rankopt import (
+    AdaRankGrad,
     CompletedTransport,
     FiraResidual,
+    GaLore,
     KeepMoments,
     LinearTransport,
     MassTransport,
@@ -17,6 +19,7 @@ from rankopt import (
     RefreshSchedule,
     ResetMoments,
     SignResidual,
+    SubspaceOptimizer,
     VarianceTransport,
     adarankgrad_step,
 )
@@ -163,4 +166,46 @@ def test_moment_transports(rule, moments, rotation, error, message):
 def test_mass(mass, error, message):
     with pytest.raises(error, match=message) as caught:
         MassTransport().transported(MOMENTS._replace(mass=mass), ones(3, B), (0.1, 0.001))
+    assert caught.type is error
+
+
+@pytest.mark.parametrize("preset", [AdaRankGrad, GaLore])
+@pytest.mark.parametrize(
+    ("betas", "error", "message"),
+    [
+        (0.9, TypeError, r"betas must be two numbers, got 0.9"),
+        (None, TypeError, r"betas must be two numbers, got None"),
+        ("ab", TypeError, r"betas must be two numbers, got 'ab'"),
+        ([0.9], ValueError, r"betas must be two numbers in \[0, 1\), got \(0.9,\)"),
+    ],
+)
+def test_betas(preset, betas, error, message):
+    with pytest.raises(error, match=message) as caught:
+        preset([torch.nn.Parameter(ones(M, N))], betas=betas)
+    assert caught.type is error
+
+
+DEFAULTS = AdaRankGrad([torch.nn.Parameter(ones(1))]).defaults
+
+
+@pytest.mark.parametrize(
+    ("params", "defaults", "error", "message"),
+    [
+        ([ones(M, N)], None, TypeError, r"defaults must be a dict of all options, got NoneType"),
+        ([ones(M, N)], {}, ValueError, r"defaults must give all options, but lack \['accumulate', 'betas', .*preset"),
+        (
+            [ones(M, N)],
+            {name: value for name, value in DEFAULTS.items() if name not in ("eta", "lr")},
+            ValueError,
+            r"defaults must give all options, but lack \['eta', 'lr'\]; start from those of a preset",
+        ),
+        ([ones(M, N)], DEFAULTS | {"max_rank": 0}, ValueError, r"max_rank must be at least 1, got 0"),
+        ([ones(M, N)], DEFAULTS | {"side": "top"}, ValueError, r"side must be one of .*, got 'top'"),
+        ([], DEFAULTS, ValueError, r"optimizer got an empty parameter list"),
+        ([ones(M, N).int()], DEFAULTS, TypeError, r"parameter '0' has dtype torch.int32; only floating-point"),
+    ],
+)
+def test_optimizer(params, defaults, error, message):
+    with pytest.raises(error, match=message) as caught:
+        SubspaceOptimizer(params, defaults)
     assert caught.type is error
