@@ -16,9 +16,10 @@ from manifolds.linalg import (
     upper_factor,
 )
 from problems.canonical_pairs import CanonicalPairs
-from problems.co_moments import Covariances
+from problems.co_moments import Covariances, require_covariances
 from problems.data_matrix import DataMatrix
 from problems.whitening import Basis, Factor, count, factor_condition
+from rankopt.solvers.parameters import require_at_least
 
 _CLEAR = 10
 """How many times the rounding of the data a direction must vary by to count."""
@@ -41,11 +42,28 @@ def solve_dense(covariances: Covariances, n_components: int) -> CanonicalPairs:
     CanonicalPairs
         Of at most as many components as the numerical ranks allow.
 
+    Raises
+    ------
+    TypeError
+        If the covariances are no real floating arrays of one kind, or the number is not whole.
+    ValueError
+        If their shapes do not fit, they hold NaN or infinity, a view has no variance, or the number is below one.
+
     Warns
     -----
     UserWarning
         If a view is rank deficient and is truncated to its numerical rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import Covariances, solve_dense
+    >>> covariances = Covariances(np.diag([4.0, 1.0]), np.diag([1.8, 0.5]), np.eye(2))
+    >>> solve_dense(covariances, 2).correlations
+    array([0.9, 0.5])
     """
+    covariances = require_covariances(covariances)
+    require_at_least("n_components", n_components, 1, whole=True)
     return pairs_of(covariances, whitening(covariances.xx, "X"), whitening(covariances.yy, "y"), n_components)
 
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_is_fitted
 
-from manifolds.linalg import to_numpy
+from manifolds.linalg import is_array, is_scipy_sparse, to_numpy
+from manifolds.sketching import require_integer
 from problems.row_blocks import column_squares, column_sums
+from rankopt.solvers.parameters import require_instance
 
 if TYPE_CHECKING:
     from problems.cca import CCA
@@ -32,8 +35,8 @@ def cross_validated_correlations(cca: CCA, X: Any, y: Any, *, cv: Any = 5) -> Cr
     ----------
     cca : CCA
         Its parameters count; it is cloned, not fitted.
-    X : array or scipy sparse matrix of shape (n_samples, n_features)
-    y : array or scipy sparse matrix of shape (n_samples, n_targets)
+    X : array, scipy sparse matrix or data frame of shape (n_samples, n_features)
+    y : array, scipy sparse matrix or data frame of shape (n_samples, n_targets)
     cv : int, cross-validation splitter of scikit-learn, or iterable of pairs of indices
 
     Returns
@@ -42,8 +45,10 @@ def cross_validated_correlations(cca: CCA, X: Any, y: Any, *, cv: Any = 5) -> Cr
 
     Raises
     ------
+    TypeError
+        If a view is neither an array nor a sparse matrix nor a data frame.
     ValueError
-        If a fold is left with fewer components than asked for.
+        If a fold is left with fewer components than asked for, or the views differ in their number of rows.
 
     Examples
     --------
@@ -56,6 +61,7 @@ def cross_validated_correlations(cca: CCA, X: Any, y: Any, *, cv: Any = 5) -> Cr
     >>> np.round(found.train.mean(axis=0), 2), np.round(found.test.mean(axis=0), 2)
     (array([0.59, 0.35]), array([ 0.47, -0.1 ]))
     """
+    X, y = _as_paired(X, y)
     train: list[np.ndarray] = []
     test: list[np.ndarray] = []
     for seen, unseen in check_cv(cv).split(np.empty((X.shape[0], 1))):
@@ -91,6 +97,13 @@ def scree_plot(cca: CCA, cross_validated: CrossValidatedCorrelations | None = No
     -------
     matplotlib axes
 
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If ``cca`` is no estimator, or ``cross_validated`` is not what ``cross_validated_correlations`` returns.
+
     Examples
     --------
     >>> import matplotlib
@@ -103,6 +116,11 @@ def scree_plot(cca: CCA, cross_validated: CrossValidatedCorrelations | None = No
     """
     import matplotlib.pyplot as plt
 
+    check_is_fitted(cca, "correlations_")
+    if cross_validated is not None:
+        require_instance(
+            "cross_validated", cross_validated, CrossValidatedCorrelations, "cross_validated_correlations(cca, X, y)"
+        )
     ax = plt.subplots()[1] if ax is None else ax
     correlations = to_numpy(cca.correlations_)
     components = np.arange(1, len(correlations) + 1)
@@ -144,8 +162,8 @@ def correlation_circle(
     ----------
     cca : CCA
         Fitted.
-    X : array or scipy sparse matrix of shape (n_samples, n_features)
-    y : array or scipy sparse matrix of shape (n_samples, n_targets)
+    X : array, scipy sparse matrix or data frame of shape (n_samples, n_features)
+    y : array, scipy sparse matrix or data frame of shape (n_samples, n_targets)
     components : pair of int
         Of the axes.
     names : pair of sequence of str, optional
@@ -160,8 +178,13 @@ def correlation_circle(
 
     Raises
     ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If ``cca`` is no estimator, a view is neither an array nor a sparse matrix nor a data frame, or ``largest`` is
+        not whole.
     ValueError
-        If a component or the number of names does not fit.
+        If a component, the number of names or of rows does not fit, or ``largest`` is below one.
 
     Examples
     --------
@@ -176,17 +199,23 @@ def correlation_circle(
     """
     import matplotlib.pyplot as plt
 
+    check_is_fitted(cca, "x_rotations_")
+    x, y = _as_paired(X, y)
+    require_integer("largest", largest, smallest=1)
     count = cca.x_rotations_.shape[1]
-    if len(components) != 2 or not all(0 <= component < count for component in components):
+    if len(components) != 2 or not all(isinstance(c, (int, np.integer)) and 0 <= c < count for c in components):
         raise ValueError(f"components must be two numbers from 0 to {count - 1}, got {components!r}")
     scores = cca.transform(X)[:, list(components)]
     y = y[:, None] if y.ndim == 1 else y
-    ax = plt.subplots()[1] if ax is None else ax
     if names is None:
-        names = [f"x{j}" for j in range(X.shape[1])], [f"y{j}" for j in range(y.shape[1])]
-    for view, title, color, texts in zip((X, y), ("X", "y"), ("C0", "C1"), names, strict=True):
+        names = [f"x{j}" for j in range(x.shape[1])], [f"y{j}" for j in range(y.shape[1])]
+    if len(names) != 2:
+        raise ValueError(f"names must be a pair, of the columns of X and of y, got {len(names)} of them")
+    for view, title, texts in zip((x, y), ("X", "y"), names, strict=True):
         if len(texts) != view.shape[1]:
             raise ValueError(f"names must have one name for each of the {view.shape[1]} columns of {title}")
+    ax = plt.subplots()[1] if ax is None else ax
+    for view, title, color, texts in zip((x, y), ("X", "y"), ("C0", "C1"), names, strict=True):
         points = column_correlations(view, scores)
         chosen = np.argsort(-np.linalg.norm(points, axis=1), kind="stable")[:largest]
         ax.quiver(
@@ -214,6 +243,19 @@ def correlation_circle(
     ax.set_ylabel(f"component {components[1] + 1}")
     ax.legend(loc="lower right")
     return ax
+
+
+def _as_paired(X: Any, y: Any) -> tuple[Any, Any]:
+    """Two views with the same rows as arrays or sparse matrices; data frames become arrays."""
+    x, y = (view.to_numpy() if hasattr(view, "to_numpy") else view for view in (X, y))
+    for name, view in (("X", x), ("y", y)):
+        if not (is_array(view) or is_scipy_sparse(view)):
+            raise TypeError(
+                f"{name} must be an array, a scipy sparse matrix or a data frame, got {type(view).__name__}"
+            )
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(f"X and y must have the same number of rows, got {x.shape[0]} and {y.shape[0]}")
+    return x, y
 
 
 def column_correlations(view: Any, scores: Any) -> np.ndarray:

@@ -220,6 +220,15 @@ class LOBPCGCCA(CCASolver):
     ----------
     Knyazev, Toward the optimal preconditioned eigensolver: locally optimal block preconditioned conjugate gradient
     method, SIAM J. Sci. Comput. 23 (2001).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import CCA
+    >>> x = np.random.default_rng(0).standard_normal((100, 4))
+    >>> cca = CCA(1, solver=LOBPCGCCA(oversampling=1), random_state=0).fit(x[:, :2], x[:, 1:])
+    >>> cca.solver_, cca.correlations_.round(6)
+    ('lobpcg', array([1.]))
     """
 
     oversampling: int = 4
@@ -271,6 +280,15 @@ class RiemannianCCA(CCASolver):
     References
     ----------
     Shustin, Avron, Faster randomized methods for orthogonality constrained problems, JMLR (2024).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import CCA
+    >>> x = np.random.default_rng(0).standard_normal((100, 4))
+    >>> cca = CCA(1, solver=RiemannianCCA("lbfgs"), random_state=0).fit(x[:, :2], x[:, 1:])
+    >>> cca.solver_, cca.correlations_.round(6)
+    ('riemannian', array([1.]))
     """
 
     method: Any = "conjugate-gradient"
@@ -308,6 +326,15 @@ class BlockPCGCCA(CCASolver):
     ----------
     Chowdhury, Yang, Drineas, Randomized iterative algorithms for Fisher discriminant analysis, UAI (2019), for the
     same idea in discriminant analysis; Golub, Van Loan, Matrix Computations (2013), Algorithm 11.5.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import CCA
+    >>> x = np.random.default_rng(0).standard_normal((100, 6))
+    >>> cca = CCA(1, solver=BlockPCGCCA(), random_state=0).fit(x, x[:, :1])
+    >>> cca.solver_, cca.correlations_.round(6)
+    ('block-pcg', array([1.]))
     """
 
     @property

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from manifolds.linalg import Array, machine_epsilon, namespace
+from manifolds.linalg import (
+    Array,
+    machine_epsilon,
+    namespace,
+    require_finite,
+    require_real_floating,
+    require_same_kind,
+)
 
 
 class Moments(NamedTuple):
@@ -20,6 +27,27 @@ class Covariances(NamedTuple):
     xx: Array
     xy: Array
     yy: Array
+
+
+def require_covariances(covariances: Covariances) -> Covariances:
+    """The covariances; an error that names the block that is no finite real matrix, or does not fit the others."""
+    if not isinstance(covariances, tuple) or len(covariances) != 3:
+        raise TypeError(f"covariances must be Covariances(xx, xy, yy), got {type(covariances).__name__}")
+    xx, xy, yy = covariances
+    for name, block in zip(Covariances._fields, covariances, strict=True):
+        require_same_kind(block, xx, f"covariances.{name}", "covariances.xx")
+        require_real_floating(block, f"covariances.{name}")
+        if block.ndim != 2:
+            raise ValueError(f"covariances.{name} must be a matrix, got shape {tuple(block.shape)}")
+        require_finite(block, f"covariances.{name}")
+    dx, dy = xy.shape
+    for name, block, d in (("xx", xx, dx), ("yy", yy, dy)):
+        if tuple(block.shape) != (d, d):
+            raise ValueError(
+                f"covariances.{name} must have shape {(d, d)} beside an xy of shape {(dx, dy)}, got "
+                f"{tuple(block.shape)}"
+            )
+    return Covariances(*covariances)
 
 
 class CoMoments(NamedTuple):

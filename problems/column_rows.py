@@ -12,6 +12,7 @@ import numpy as np
 from problems.file_rows import FileRows, row_dtype
 from problems.row_source import RowSource
 from problems.text_rows import column_numbers
+from rankopt.solvers.parameters import require_at_least
 
 _CHUNK_BYTES = 2**26
 """Size of the largest chunk of rows that is held in memory while blocks are cut from it."""
@@ -35,6 +36,10 @@ class ParquetRows(FileRows):
     ------
     ImportError
         If pyarrow is not installed.
+    TypeError
+        If a column holds anything but real numbers, or is neither named nor numbered.
+    ValueError
+        If the file is no parquet file, or has no such column.
 
     Examples
     --------
@@ -125,7 +130,7 @@ class SlicedRows(RowSource):
     Raises
     ------
     TypeError
-        If it holds anything but real numbers.
+        If it has no shape and dtype, or holds anything but real numbers.
     ValueError
         If it is no matrix, and in a pass, if its shape has changed.
 
@@ -138,6 +143,8 @@ class SlicedRows(RowSource):
     """
 
     def __init__(self, array: Any, name: str = "the array") -> None:
+        if not (hasattr(array, "shape") and hasattr(array, "dtype")):
+            raise TypeError(f"{name} must have a shape and a dtype, and be read by slices, got {type(array).__name__}")
         self._array, self.name = array, name
         shape = tuple(array.shape)
         if len(shape) not in (1, 2):
@@ -146,6 +153,7 @@ class SlicedRows(RowSource):
         self.dtype = row_dtype(np.dtype(array.dtype), name)
 
     def blocks(self, rows: int) -> Iterator[np.ndarray]:
+        require_at_least("rows", rows, 1, whole=True)
         step = self._rows_at_once(rows)
         for first in range(0, self.shape[0], step):
             if tuple(self._array.shape) != self._stored:

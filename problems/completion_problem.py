@@ -9,7 +9,9 @@ from scipy.sparse.linalg import LinearOperator
 
 from manifolds.fixed_rank import FixedRank
 from manifolds.objective import as_objective
+from problems.data_matrix import as_ridge
 from problems.observed_entries import ObservedEntries
+from rankopt.solvers.parameters import require_instance
 from rankopt.state import ObjectiveProblem
 
 
@@ -68,15 +70,34 @@ class CompletionProblem(ObjectiveProblem):
     rank : int
     reg : float
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the entries are no ObservedEntries, no matrix of their shape has the rank, or ``reg`` is negative.
+
     Attributes
     ----------
     cost : CompletionCost
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import CompletionProblem, ObservedEntries
+    >>> from rankopt import minimize
+    >>> table = np.outer([1.0, 2.0, 3.0], [1.0, -1.0, 2.0])
+    >>> rows, columns = np.nonzero(table != 4.0)  # all entries but one
+    >>> entries = ObservedEntries.of((rows, columns, table[rows, columns]), "the table")
+    >>> problem = CompletionProblem(entries, rank=1)
+    >>> result = minimize(problem, problem.manifold, problem.spectral_start())
+    >>> round(float(result.x.entries([1], [2])[0]), 4)
+    4.0
     """
 
     manifold: FixedRank
 
     def __init__(self, entries: ObservedEntries, rank: int, reg: float = 0.0) -> None:
-        self.cost = CompletionCost(entries, reg)
+        require_instance("entries", entries, ObservedEntries, 'ObservedEntries.of(matrix, "X")')
+        self.cost = CompletionCost(entries, as_ridge(reg))
         super().__init__(as_objective(self.cost), FixedRank(*entries.shape, rank))
 
     def spectral_start(self) -> Any:

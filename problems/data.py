@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from manifolds.linalg import Array, is_array, machine_epsilon, namespace
-from problems.co_moments import CoMoments, Covariances, add_to_diagonal, clear_differences
+from problems.co_moments import CoMoments, Covariances, add_to_diagonal, clear_differences, require_covariances
 from problems.data_matrix import ShiftedRows, as_ridge, gather, weighted
 from problems.joint_views import JointViews
 from problems.row_blocks import cross_product, has_sparse_rows, widened, zeros
 from problems.row_passes import RowBlock
+from rankopt.solvers.parameters import require_at_least
 
 
 class CovarianceProducts(NamedTuple):
@@ -45,10 +46,27 @@ class CovarianceMatrices:
     ----------
     n_passes : int
         Products so far.
+
+    Raises
+    ------
+    TypeError
+        If the covariances are no real floating arrays of one kind.
+    ValueError
+        If their shapes do not fit, or they hold NaN or infinity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import CCAProblem, CovarianceMatrices, Covariances
+    >>> from rankopt import minimize
+    >>> data = CovarianceMatrices(Covariances(np.eye(3), np.diag([0.9, 0.5, 0.1]), np.eye(3)))
+    >>> problem = CCAProblem(data, 1)
+    >>> round(-float(minimize(problem, problem.manifold, rng=0).fun), 6)  # the first canonical correlation
+    0.9
     """
 
     def __init__(self, covariances: Covariances) -> None:
-        self.covariances = Covariances(*covariances)
+        self.covariances = require_covariances(covariances)
         self.n_features = (self.covariances.xx.shape[0], self.covariances.yy.shape[0])
         self.n_passes = 0
 
@@ -59,6 +77,7 @@ class CovarianceMatrices:
 
     def products(self, a: Array, b: Array) -> CovarianceProducts:
         """Products with a pair of directions, shapes (dx, p) and (dy, p)."""
+        require_directions(a, b, self.n_features)
         self.n_passes += 1
         xx, xy, yy = self.covariances
         return CovarianceProducts(xx @ a, xy @ b, yy @ b, xy.mT @ a)
@@ -98,6 +117,19 @@ class PairedViews(JointViews):
     TypeError, ValueError
         If the views are not real floating matrices of one kind with the same number of rows, or hold NaN or infinity
         (found in the first pass, not in an extra one).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import PairedViews
+    >>> x = np.random.default_rng(0).standard_normal((100, 5)) + 7.0
+    >>> data = PairedViews(x[:, :2], x[:, 2:], reg=0.1)
+    >>> products = data.products(np.eye(2), np.eye(3, 2))
+    >>> covariance = np.cov(x.T, bias=True)
+    >>> np.allclose(products.xx, covariance[:2, :2] + 0.1 * np.eye(2)), np.allclose(products.xy, covariance[:2, 2:4])
+    (True, True)
+    >>> data.n_passes  # one for the means, one for the products
+    2
     """
 
     n_features: tuple[int, int]
@@ -174,6 +206,7 @@ class PairedViews(JointViews):
         a : array of shape (dx, p)
         b : array of shape (dy, p)
         """
+        require_directions(a, b, self.n_features)
         p, like, shapes = a.shape[1], self.like, self.n_features
         self.moments  # noqa: B018 - known before the pass
         (x, y), scores_x, scores_y = self.views, self.views[0].scores(a), self.views[1].scores(b)
@@ -207,6 +240,15 @@ class PairedViews(JointViews):
         return products.xx, products.yy
 
 
+def require_directions(a: Array, b: Array, n_features: tuple[int, int]) -> None:
+    """Raise a ValueError unless two matrices of directions fit the views and have as many columns."""
+    for name, directions, d in (("a", a, n_features[0]), ("b", b, n_features[1])):
+        if directions.ndim != 2 or directions.shape[0] != d:
+            raise ValueError(f"{name} must have shape ({d}, p), a row per feature, got {tuple(directions.shape)}")
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"a and b must have as many columns, got {a.shape[1]} and {b.shape[1]}")
+
+
 class ViewProducts(Protocol):
     """What products with the covariance of one of several views are made of."""
 
@@ -229,9 +271,31 @@ class ViewCovariance:
     ----------
     data : PairedViews, CovarianceMatrices, MultiviewData or MultiviewCovariances
     view : int
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``data`` has no products with covariances, or no such view.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import GeneralizedStiefel
+    >>> from problems import PairedViews, ViewCovariance
+    >>> x = np.random.default_rng(0).standard_normal((100, 5))
+    >>> covariance = ViewCovariance(PairedViews(x[:, :3], x[:, 3:]), view=0)
+    >>> scores = x[:, :3] @ GeneralizedStiefel(covariance, 2).random_point(rng=0)
+    >>> np.round(np.cov(scores.T, bias=True), 12) + 0.0
+    array([[1., 0.],
+           [0., 1.]])
     """
 
     def __init__(self, data: ViewProducts, view: int) -> None:
+        if not hasattr(data, "view_product"):
+            raise TypeError(f"data must be views or covariances, such as PairedViews, got {type(data).__name__}")
+        require_at_least("view", view, 0, whole=True)
+        if view >= len(data.n_features):
+            raise ValueError(f"view must be one of 0 to {len(data.n_features) - 1}, got {view}")
         self._data, self._view = data, view
         self.shape = (data.n_features[view], data.n_features[view])
         self.dtype = data.like.dtype

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse
 
 from problems.row_source import RowSource
+from rankopt.solvers.parameters import require_at_least, require_instance
 
 _FREE_REFERENCES = 3
 """References to an array that only the list of buffers holds: the list, the loop that looks at it, and the question."""
@@ -61,6 +62,7 @@ class FileRows(RowSource):
         self._state = FileState.of(self.path)
 
     def blocks(self, rows: int) -> Iterator[Any]:
+        require_at_least("rows", rows, 1, whole=True)
         self._require_unchanged()
         try:
             yield from self._read(rows)
@@ -254,6 +256,8 @@ class JoinedRows(RowSource):
 
     Raises
     ------
+    TypeError
+        If a part is no RowSource.
     ValueError
         If there are none, columns differ, or dense and sparse ones are mixed; the message names the part.
 
@@ -274,6 +278,7 @@ class JoinedRows(RowSource):
             raise ValueError("parts must hold at least one source, got none")
         lead = parts[0]
         for part in parts:
+            require_instance("parts", part, RowSource, 'NpyRows("x.npy")')
             if part.shape[1] != lead.shape[1]:
                 raise ValueError(
                     f"{part.name} has {part.shape[1]} columns, but {lead.name} has {lead.shape[1]}; they must agree"

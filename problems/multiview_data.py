@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from manifolds.linalg import Array, identity, machine_epsilon, namespace
+from manifolds.linalg import Array, identity, is_array, machine_epsilon, namespace, require_real_floating
 from problems.co_moments import column_scales
 from problems.data_matrix import ShiftedRows, as_ridge, gather, weighted
 from problems.joint_views import JointViews
 from problems.row_blocks import cross_product, widened, zeros
 from problems.row_passes import RowBlock
+from rankopt.solvers.parameters import require_at_least
 
 
 def row_parts(v: Array, sizes: Sequence[int]) -> list[Array]:
@@ -35,9 +36,38 @@ class MultiviewCovariances:
         The blocks S_ij in one matrix; D is the number of features of all views together.
     n_features : sequence of int
         Of each view.
+
+    Raises
+    ------
+    TypeError
+        If the matrix is no real floating array, or a number of features is not whole.
+    ValueError
+        If it is not square, of as many rows as there are features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import MultiviewCovariances
+    >>> matrix = np.array([[1.0, 0.5, 0.2], [0.5, 1.0, 0.1], [0.2, 0.1, 1.0]])
+    >>> data = MultiviewCovariances(matrix, [1, 2])
+    >>> data.block(0, 1)
+    array([[0.5, 0.2]])
+    >>> data.view_product(1, np.ones((2, 1)))
+    array([[1.1],
+           [1.1]])
     """
 
     def __init__(self, matrix: Array, n_features: Sequence[int]) -> None:
+        if not is_array(matrix):
+            raise TypeError(f"matrix must be a numpy array or a torch tensor, got {type(matrix).__name__}")
+        require_real_floating(matrix, "matrix")
+        for i, d in enumerate(n_features):
+            require_at_least(f"n_features[{i}]", d, 1, whole=True)
+        if tuple(matrix.shape) != (sum(n_features),) * 2:
+            raise ValueError(
+                f"matrix must be square with a row for each of the {sum(n_features)} features of all views, got shape "
+                f"{tuple(matrix.shape)}"
+            )
         self.matrix, self.n_features = matrix, tuple(n_features)
         self.n_passes = 0
 

@@ -115,6 +115,16 @@ class LOBPCGMultiviewCCA(MultiviewSolver):
     References
     ----------
     Knyazev, SIAM J. Sci. Comput. 23 (2001), as in :class:`LOBPCG`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import LOBPCG, MultiviewCCA
+    >>> x = np.random.default_rng(0).standard_normal((100, 4))
+    >>> views = [x[:, :2], x[:, 1:3], x[:, 1:]]  # one column is in all of them
+    >>> cca = MultiviewCCA(1, solver=LOBPCGMultiviewCCA(LOBPCG(oversampling=1)), random_state=0).fit(views)
+    >>> cca.solver_, np.corrcoef(np.hstack(cca.transform(views)), rowvar=False).min().round(4)
+    ('lobpcg', np.float64(1.0))
     """
 
     method: LOBPCG = field(default_factory=LOBPCG)
@@ -169,6 +179,16 @@ class RiemannianMultiviewCCA(MultiviewSolver):
     References
     ----------
     Shustin, Avron, Faster randomized methods for orthogonality constrained problems, JMLR (2024).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import MultiviewCCA
+    >>> x = np.random.default_rng(0).standard_normal((100, 4))
+    >>> views = [x[:, :2], x[:, 1:3], x[:, 1:]]  # one column is in all of them
+    >>> cca = MultiviewCCA(1, solver=RiemannianMultiviewCCA("lbfgs"), random_state=0).fit(views)
+    >>> cca.solver_, np.corrcoef(np.hstack(cca.transform(views)), rowvar=False).min().round(4)
+    ('riemannian', np.float64(1.0))
     """
 
     method: Any = "conjugate-gradient"

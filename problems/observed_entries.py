@@ -22,6 +22,17 @@ class ObservedEntries:
         Zeros count as observations.
     shape : tuple of int
         (m, n).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from problems import ObservedEntries
+    >>> entries = ObservedEntries.of((np.array([1, 0]), np.array([0, 2]), np.array([5.0, 3.0])), "the ratings")
+    >>> entries.shape, entries.values
+    ((2, 3), array([3., 5.]))
+    >>> entries.matrix().toarray()
+    array([[0., 0., 3.],
+           [5., 0., 0.]])
     """
 
     rows: np.ndarray

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from problems.file_rows import FileRows
 from problems.row_source import regrouped
+from rankopt.solvers.parameters import require_at_least
 
 _SCANNED_ROWS = 16384
 """Rows at a time of a first reading that counts them."""
@@ -195,6 +197,13 @@ class SvmlightRows(FileRows):
         Highest number of a column.
     zero_based : bool
 
+    Raises
+    ------
+    TypeError
+        If ``n_features`` is not whole, or ``zero_based`` no bool.
+    ValueError
+        If the file is in another format, has more columns, or one with a number that ``zero_based`` excludes.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -214,6 +223,10 @@ class SvmlightRows(FileRows):
         self, path: str | os.PathLike[str], *, n_features: int | None = None, zero_based: bool | None = None
     ) -> None:
         super().__init__(path)
+        if n_features is not None:
+            require_at_least("n_features", n_features, 1, whole=True)
+        if not (zero_based is None or isinstance(zero_based, bool)):
+            raise TypeError(f"zero_based must be a bool or None, got {zero_based!r}")
         targets, self.highest, lowest, self._entries = [np.empty(0)], 0, 1, 0
         with open(self.path, "rb") as stream:
             for block, target in self._chunks(stream, _SCANNED_ROWS, 2**31 - 2, zero_based=True):
@@ -275,7 +288,7 @@ def column_numbers(
     """Numbers of columns that are given by name or number; a ValueError that names the file and what is missing."""
     if columns is None:
         return list(range(width))
-    if isinstance(columns, str) or not len(columns):
+    if not hasattr(columns, "__len__") or isinstance(columns, str) or not len(columns):
         raise ValueError(f"columns must be a list of names or numbers that is not empty, got {columns!r}")
     found = []
     for column in columns:
@@ -285,6 +298,8 @@ def column_numbers(
                 raise ValueError(f"{file} has no column {column!r}; it {has}")
             found.append(names.index(column))
         else:
+            if isinstance(column, bool) or not isinstance(column, Integral):
+                raise TypeError(f"columns must be names or whole numbers, got {column!r}")
             if not 0 <= column < width:
                 raise ValueError(f"{file} has no column {column}; they are numbered from 0 to {width - 1}")
             found.append(int(column))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +36,14 @@ class Tokenizer(Protocol):
 class ByteTokenizer:
     """The 256 bytes of UTF-8 as tokens.
 
+    Raises
+    ------
+    TypeError
+        In ``encode``, if the documents are one text instead of several, or hold anything else; in ``decode``, if tokens
+        are no whole numbers.
+    ValueError
+        In ``decode``, if a token is no byte.
+
     Examples
     --------
     >>> from problems import ByteTokenizer
@@ -50,12 +58,17 @@ class ByteTokenizer:
 
     def encode(self, documents: Iterable[str]) -> Tensor:
         """One-dimensional tensor of the tokens of all documents, a line break after each."""
-        encoded = bytearray("".join(f"{document}\n" for document in documents).encode())
+        encoded = bytearray("".join(_lines(documents)).encode())
         return torch.frombuffer(encoded, dtype=torch.uint8) if encoded else torch.zeros(0, dtype=torch.uint8)
 
     def decode(self, tokens: Sequence[int] | Tensor) -> str:
         """Text of the tokens; bytes that are no UTF-8, such as half a character at an end, are marked."""
-        return bytes(_as_list(tokens)).decode("utf-8", errors="replace")
+        try:
+            text = bytes(_as_list(tokens))
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"tokens must be whole numbers from 0 to 255: {error}") from None
+        return text.decode("utf-8", errors="replace")
 
 
 class BytePairTokenizer:
@@ -91,6 +104,7 @@ class BytePairTokenizer:
     @classmethod
     def learn(cls, documents: Iterable[str], vocabulary_size: int) -> BytePairTokenizer:
         """A tokenizer with merges learned from the documents, at most as many as give the size asked for."""
+        _require_documents(documents)
         if vocabulary_size < 256:
             raise ValueError(f"vocabulary_size must be at least the 256 bytes, got {vocabulary_size}")
         package = _tokenizers()
@@ -122,8 +136,8 @@ class BytePairTokenizer:
     def encode(self, documents: Iterable[str]) -> Tensor:
         """One-dimensional tensor of the tokens of all documents, a line break after each."""
         parts, batch = [torch.zeros(0, dtype=torch.int32)], []
-        for document in documents:
-            batch.append(f"{document}\n")
+        for line in _lines(documents):
+            batch.append(line)
             if len(batch) == _BATCH:
                 parts.append(self._encoded(batch))
                 batch = []
@@ -136,6 +150,20 @@ class BytePairTokenizer:
     def decode(self, tokens: Sequence[int] | Tensor) -> str:
         """Text of the tokens."""
         return self._tokenizer.decode(_as_list(tokens), skip_special_tokens=False)
+
+
+def _require_documents(documents: Any) -> None:
+    if isinstance(documents, (str, bytes)) or not isinstance(documents, Iterable):
+        raise TypeError(f"documents must be a list or an iterator of texts, got {type(documents).__name__}")
+
+
+def _lines(documents: Iterable[str]) -> Iterator[str]:
+    """Documents with a line break after each."""
+    _require_documents(documents)
+    for document in documents:
+        if not isinstance(document, str):
+            raise TypeError(f"documents must hold texts, got {type(document).__name__}")
+        yield f"{document}\n"
 
 
 def _as_list(tokens: Sequence[int] | Tensor) -> list[int]:

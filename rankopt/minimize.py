@@ -19,8 +19,9 @@ from rankopt.sampled import SampledProblem
 from rankopt.solvers.conjugate_gradient import ConjugateGradient
 from rankopt.solvers.gradient_descent import GradientDescent
 from rankopt.solvers.lbfgs import LBFGS
-from rankopt.solvers.method import Context, Method
+from rankopt.solvers.method import Context, Method, Step
 from rankopt.solvers.newton_cg import NewtonCG
+from rankopt.solvers.parameters import require_instance
 from rankopt.solvers.progress import Progress
 from rankopt.solvers.status import Status
 from rankopt.solvers.stopping import StoppingCriterion, as_criterion
@@ -232,6 +233,7 @@ class Run:
                 # Within its error the gradient may point anywhere: no step need decrease the cost.
                 near_floor = state.gradient_norm <= 10 * state.measures.get("gradient_error", 0.0)
                 return Status.APPROXIMATION_FLOOR if near_floor else Status.STEP_TOO_SMALL, state
+            require_instance("a method's step", step, Step, "Step(curve.accept(t), memory, t)")
             state, memory = step.state, step.memory
             self._record(state, step.step_size)
             self._keep(state, memory)

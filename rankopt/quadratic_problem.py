@@ -8,7 +8,9 @@ from manifolds.array_manifold import ArrayManifold
 from manifolds.generalized_stiefel import GeneralizedStiefel
 from manifolds.lazy import lazy_property
 from manifolds.linalg import Array, inner_product, is_array, machine_epsilon, require_same_kind
+from manifolds.retractions import Orthonormalization
 from rankopt.frame_line import FrameLine, FrameLineCurve, MatrixPolynomial, quadratic_value_and_slope
+from rankopt.solvers.parameters import require_instance
 from rankopt.state import Problem, State, on_manifold
 
 if TYPE_CHECKING:
@@ -27,12 +29,37 @@ class QuadraticProblem(Problem):
     manifold : ArrayManifold
     retraction : Retraction
         One with normalizers.
+
+    Raises
+    ------
+    TypeError
+        If an argument is none of these. ``QuadraticObjective.on(manifold)`` checks their shapes, and chooses the
+        retraction.
+
+    Examples
+    --------
+    A step takes one product, however many points its line search tries:
+
+    >>> import numpy as np
+    >>> from manifolds import CholeskyQR, Stiefel
+    >>> from rankopt import QuadraticObjective, QuadraticProblem
+    >>> problem = QuadraticProblem(QuadraticObjective(np.diag([1.0, 2.0, 4.0])), Stiefel(3, 1), CholeskyQR())
+    >>> state = problem.start(np.full((3, 1), 3**-0.5))
+    >>> curve = state.along(-state.gradient)
+    >>> values = [curve.value(t) for t in (0.1, 0.2, 0.3)]
+    >>> problem.counts()["n_products"]
+    2
     """
 
     cheap_trials = True
     has_hessian = True
 
     def __init__(self, quadratic: QuadraticObjective, manifold: ArrayManifold, retraction: Any) -> None:
+        from rankopt.quadratic import QuadraticObjective
+
+        require_instance("quadratic", quadratic, QuadraticObjective, "QuadraticObjective(A)")
+        require_instance("manifold", manifold, ArrayManifold, "Stiefel(5, 2)")
+        require_instance("retraction", retraction, Orthonormalization, "CholeskyQR()")
         self.quadratic, self.manifold, self.retraction = quadratic, manifold, retraction
         self._has_gram = isinstance(manifold, GeneralizedStiefel)
         self.n_products = self._nfev = self._nhev = 0

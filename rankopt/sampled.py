@@ -7,6 +7,7 @@ from typing import Any
 from manifolds.manifold import Point
 from manifolds.sampled.function import SampledEvaluation, SampledFunction
 from manifolds.sampled.manifold import ProjectedLine, SampledGeometry, SampledManifold, velocity_at
+from rankopt.solvers.parameters import require_instance
 from rankopt.solvers.stopping import ApproximationFloor, CostChange, GradientNorm, MaxIterations
 from rankopt.state import Curve, ObjectiveCurve, ObjectiveProblem, ObjectiveState, on_manifold
 
@@ -17,6 +18,23 @@ class SampledProblem(ObjectiveProblem):
     Parameters
     ----------
     function : SampledFunction
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import SampledFunction, SampledManifold
+    >>> from rankopt import SampledProblem
+    >>> angle = np.linspace(0, 2 * np.pi, 100, endpoint=False)
+    >>> circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    >>> problem = SampledProblem(SampledFunction(SampledManifold(circle, 1), circle[:, 1]))
+    >>> state = problem.start(np.array([1.0, 0.0]))
+    >>> bool(abs(state.gradient_norm - 1) < state.measures["gradient_error"] + 1e-2)
+    True
     """
 
     manifold: SampledManifold
@@ -29,6 +47,7 @@ class SampledProblem(ObjectiveProblem):
     )
 
     def __init__(self, function: SampledFunction) -> None:
+        require_instance("function", function, SampledFunction, "SampledFunction(manifold, values)")
         super().__init__(function, function.manifold)
         self.function = function
 

@@ -57,14 +57,6 @@ def from_scipy(
     >>> result.x.round(4), result.success
     (array([0.7864, 0.6177]), True)
     """
-    for name, value in (("fun", fun), ("hessp", hessp)):
-        if not (callable(value) or (value is None and name == "hessp")):
-            raise TypeError(f"{name} must be a callable, got {type(value).__name__}")
-    if not (callable(jac) or jac is True):
-        raise TypeError(
-            f"jac must be a callable, or True if fun returns (cost, gradient), got {jac!r}; scipy's differences of "
-            "costs are not offered: write the gradient, or the cost in torch"
-        )
     return ScipyFunction(fun, jac, hessp, args if isinstance(args, tuple) else (args,))
 
 
@@ -73,9 +65,39 @@ class ScipyFunction:
 
     It has ``value(x)`` and ``gradient(x)``, or ``value_and_gradient(x)`` where one function gives both, and
     ``hessian_product(x, v)`` where one was given.
+
+    Parameters
+    ----------
+    fun, jac, hessp
+        As ``from_scipy`` takes them.
+    args : tuple
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another kind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.optimize import rosen, rosen_der
+    >>> from rankopt import ScipyFunction
+    >>> function = ScipyFunction(rosen, rosen_der)
+    >>> function.gradient(np.zeros((2, 2))).tolist()  # in the layout of the point
+    [[-2.0, -2.0], [-2.0, 0.0]]
     """
 
-    def __init__(self, fun: Any, jac: Any, hessp: Any, args: tuple[Any, ...]) -> None:
+    def __init__(self, fun: Any, jac: Any, hessp: Any = None, args: tuple[Any, ...] = ()) -> None:
+        for name, value in (("fun", fun), ("hessp", hessp)):
+            if not (callable(value) or (value is None and name == "hessp")):
+                raise TypeError(f"{name} must be a callable, got {type(value).__name__}")
+        if not (callable(jac) or jac is True):
+            raise TypeError(
+                f"jac must be a callable, or True if fun returns (cost, gradient), got {jac!r}; scipy's differences "
+                "of costs are not offered: write the gradient, or the cost in torch"
+            )
+        if not isinstance(args, tuple):
+            raise TypeError(f"args must be a tuple, got {type(args).__name__}")
         self._fun, self._jac, self._hessp, self._args = fun, jac, hessp, args
         if jac is True:
             self.value_and_gradient = self._value_and_gradient

@@ -14,7 +14,7 @@ from typing import Any
 from manifolds.lazy import lazy_property
 from manifolds.linalg import is_array, machine_epsilon, require_finite, require_real_floating
 from manifolds.manifold import LocalGeometry, Manifold, Point
-from manifolds.objective import Evaluation, Objective, is_finite, require_like
+from manifolds.objective import Evaluation, as_objective, is_finite, require_like
 from manifolds.retractions import RankDeficientError
 from rankopt.solvers.stopping import StoppingCriterion
 
@@ -167,12 +167,34 @@ class ObjectiveProblem(Problem):
 
     Parameters
     ----------
-    objective : Objective
+    objective : callable or object
+        As ``minimize`` takes it: one with derivatives of its own, or a cost that torch's autograd differentiates.
     manifold : Manifold
+
+    Raises
+    ------
+    TypeError
+        If an argument is neither of these.
+
+    Examples
+    --------
+    What a solver sees of it, a state and a curve from there:
+
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import ObjectiveProblem, from_scipy
+    >>> height = from_scipy(lambda x: x[0], lambda x: np.array([1.0, 0.0]))
+    >>> state = ObjectiveProblem(height, Sphere(2)).start(np.array([0.0, 1.0]))
+    >>> curve = state.along(-state.gradient)
+    >>> state.value, curve.slope(0.0), round(curve.accept(0.75).value, 12)
+    (0.0, -1.0, -0.6)
     """
 
-    def __init__(self, objective: Objective, manifold: Manifold) -> None:
-        self.objective, self.manifold = objective, manifold
+    def __init__(self, objective: Any, manifold: Manifold) -> None:
+        if not isinstance(manifold, Manifold):
+            raise TypeError(f"manifold must be a Manifold, got {type(manifold).__name__}")
+        self.objective, self.manifold = as_objective(objective), manifold
+        objective = self.objective
         converts = objective.riemannian or manifold.has_hessian
         # Second derivatives by the factors of a matrix are not those by the matrix, so gradients are differenced there.
         by_factors = manifold.factored and objective.hessian is None

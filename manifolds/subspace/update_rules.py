@@ -18,11 +18,15 @@ from manifolds.linalg import (
     expand,
     identity,
     inner_product,
+    is_array,
     is_transposed_view,
     machine_epsilon,
     namespace,
+    require_real_floating,
+    require_same_kind,
     squared_norm,
 )
+from manifolds.sketching import require_integer
 from manifolds.subspace.directions import (
     Directions,
     Seeds,
@@ -50,6 +54,14 @@ class UpdateRule(ABC):
             The basis so far.
         rng : seed, generator, or a sequence of them
             A batch may have one for each of its matrices.
+
+        Raises
+        ------
+        TypeError
+            If G is no real floating array, a basis from which a step is taken is of another kind, or ``size`` is not
+            whole.
+        ValueError
+            If G is no matrix, such a basis has another number of rows, or ``size`` is below one.
         """
 
 
@@ -71,6 +83,7 @@ class ExactSVD(UpdateRule):
     """
 
     def directions(self, matrix: Array, size: int, basis: Array | None = None, rng: Seeds = None) -> Directions:
+        _require_matrix(matrix, size)
         xp = namespace(matrix)
         if is_transposed_view(matrix):
             # Decomposed as it lies in memory: the signs are then those of a plain decomposition of the original.
@@ -114,6 +127,7 @@ class RandomizedRange(UpdateRule):
         _require_count(self.power_iterations, "power_iterations")
 
     def directions(self, matrix: Array, size: int, basis: Array | None = None, rng: Seeds = None) -> Directions:
+        _require_matrix(matrix, size)
         m, n = matrix.shape[-2:]
         k = min(size + self.oversampling, m, n)
         found = randomized_range(matrix, random_matrix(rng, (n, k), matrix), self.power_iterations)
@@ -165,6 +179,7 @@ class RiemannianStep(UpdateRule):
         _require_count(self.oversampling, "oversampling")
 
     def directions(self, matrix: Array, size: int, basis: Array | None = None, rng: Seeds = None) -> Directions:
+        _require_matrix(matrix, size, basis)
         if basis is None:
             return RandomizedRange(self.oversampling).directions(matrix, size, rng=rng)
         ridge = math.sqrt(machine_epsilon(matrix)) if self.ridge is None else self.ridge
@@ -216,6 +231,7 @@ class GeodesicStep(UpdateRule):
         _require_count(self.oversampling, "oversampling")
 
     def directions(self, matrix: Array, size: int, basis: Array | None = None, rng: Seeds = None) -> Directions:
+        _require_matrix(matrix, size, basis)
         if basis is None:
             return RandomizedRange(self.oversampling).directions(matrix, size, rng=rng)
         moved = geodesic_step(basis, matrix, self.step)
@@ -241,6 +257,7 @@ class DCTBasis(UpdateRule):
     """
 
     def directions(self, matrix: Array, size: int, basis: Array | None = None, rng: Seeds = None) -> Directions:
+        _require_matrix(matrix, size)
         xp = namespace(matrix)
         m, n = matrix.shape[-2:]
         coefficients = cosine_transform(matrix)
@@ -264,6 +281,7 @@ class RandomBasis(UpdateRule):
     """
 
     def directions(self, matrix: Array, size: int, basis: Array | None = None, rng: Seeds = None) -> Directions:
+        _require_matrix(matrix, size)
         m, n = matrix.shape[-2:]
         found = namespace(matrix).linalg.qr(random_matrix(rng, (m, min(size, m, n)), matrix))[0]
         return principal_axes(found, matrix)
@@ -305,6 +323,19 @@ def geodesic_step(basis: Array, matrix: Array, step: float) -> Array:
     direction = expand(xp.cos(theta) - 1, 2) * (basis @ v) + expand(xp.sin(theta), 2) * u
     # One QR per step holds back the drift off orthonormality.
     return xp.linalg.qr(basis + direction @ v.mT)[0]
+
+
+def _require_matrix(matrix: Array, size: int, basis: Array | None = None) -> None:
+    if not is_array(matrix):
+        raise TypeError(f"matrix must be a numpy array or a torch tensor, got {type(matrix).__name__}")
+    if matrix.ndim < 2:
+        raise ValueError(f"matrix must have shape (..., m, n), got {tuple(matrix.shape)}")
+    require_real_floating(matrix, "matrix")
+    require_integer("size", size, smallest=1)
+    if basis is not None:
+        require_same_kind(basis, matrix, "basis", "matrix")
+        if basis.ndim < 2 or basis.shape[-2] != matrix.shape[-2]:
+            raise ValueError(f"basis must have shape (..., {matrix.shape[-2]}, r), got {tuple(basis.shape)}")
 
 
 def _require_number(value: object, name: str) -> None:

@@ -15,7 +15,25 @@ Memory = TypeVar("Memory")
 
 @dataclass(frozen=True)
 class Step(Generic[Memory]):
-    """What one step gives: the new state, what the method remembers, and the length t of the step."""
+    """What one step gives: the new state, what the method remembers, and the length t of the step.
+
+    Examples
+    --------
+    A method of one's own returns it, here gradient descent by steps of one length:
+
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import Method, QuadraticObjective, Step, minimize
+    >>> class FixedSteps(Method):
+    ...     def start(self, state, context):
+    ...         return None
+    ...     def step(self, state, memory, context):
+    ...         curve = state.along(context.scaled(-1.0, state.gradient))
+    ...         return Step(curve.accept(0.2), memory, 0.2)
+    >>> height = QuadraticObjective(np.diag([1.0, 2.0, 4.0]))
+    >>> minimize(height, Sphere(3), method=FixedSteps(), rng=0).x.round(4) ** 2 + 0.0
+    array([1., 0., 0.])
+    """
 
     state: State
     memory: Memory

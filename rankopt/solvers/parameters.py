@@ -17,4 +17,5 @@ def require_at_least(name: str, value: Any, lowest: float, *, whole: bool = Fals
 def require_instance(name: str, value: Any, kind: type, example: str) -> None:
     """Raise a TypeError unless the value is an instance of a class; a class itself is not one."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__} such as {example}, got {value!r}")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__} such as {example}, got {value!r}")

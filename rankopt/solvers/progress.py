@@ -21,6 +21,15 @@ class Progress:
         the first entry is that of the start point.
     epsilon : float
         Machine epsilon of the points' dtype.
+
+    Examples
+    --------
+    A criterion can be asked about a record:
+
+    >>> from rankopt import CostChange, Progress
+    >>> progress = Progress({"fun": [3.0, 1.0, 1.0]}, epsilon=2e-16)
+    >>> progress.iteration, progress.cost_range(1), CostChange(1e-9, iterations=1).check(progress).name
+    (2, 0.0, 'CONVERGED_COST')
     """
 
     history: Mapping[str, Sequence[float]]

@@ -195,6 +195,19 @@ class Feasibility(StoppingRule):
     ----------
     tolerance : float, optional
         In the units of the constraints; 1e-6 in float64 and 1e-3 in float32 by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import Sphere
+    >>> from rankopt import Feasibility, GradientNorm, Inequality, MaxIterations, minimize_constrained
+    >>> target, stopping = np.array([0.6, -0.8]), GradientNorm() & Feasibility(1e-4) | MaxIterations(50)
+    >>> not_negative = Inequality(lambda x: -x, lambda x, y: -y)
+    >>> result = minimize_constrained(
+    ...     lambda x: -target @ x, Sphere(2), not_negative, gradient=lambda x: -target, stopping=stopping, rng=0
+    ... )
+    >>> result.success, bool(result.constraint_violation <= 1e-4)
+    (True, True)
     """
 
     status = Status.FEASIBLE

@@ -17,7 +17,7 @@ from rankopt.training.events import RefreshEvent
 from rankopt.training.functional import adam_update
 from rankopt.training.layers import Layer, is_projected, widened
 from rankopt.training.norms import gradient_norm, gradient_norms, read_numbers
-from rankopt.training.options import check_options, check_row_dims, check_spelling
+from rankopt.training.options import check_options, check_row_dims, check_spelling, require_all_options
 from rankopt.training.refresh import (
     batched_directions,
     initial_state,
@@ -49,6 +49,25 @@ class SubspaceOptimizer(Optimizer):
         Whether Adam's arithmetic is compiled by ``torch.compile``.
     on_refresh : callable, optional
         Called with a :class:`rankopt.RefreshEvent` after each refresh.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``defaults`` is no dict, lacks an option, or holds one that cannot be used, or a parameter cannot be trained.
+
+    Examples
+    --------
+    A preset says all options; what differs may be said per group:
+
+    >>> import torch
+    >>> from rankopt import AdaRankGrad, SubspaceOptimizer
+    >>> matrix, bias = torch.nn.Parameter(torch.ones(8, 6)), torch.nn.Parameter(torch.ones(8))
+    >>> options = AdaRankGrad([bias]).defaults | {"subspace": "svd", "energy": None}
+    >>> optimizer = SubspaceOptimizer([{"params": [matrix], "max_rank": 2}, {"params": [bias]}], options)
+    >>> (matrix @ matrix.T + bias).sum().backward()
+    >>> optimizer.step()
+    >>> optimizer.state[matrix]["basis"].shape, optimizer.state[bias]["exp_avg"].shape
+    (torch.Size([6, 2]), torch.Size([8]))
     """
 
     def __init__(
@@ -60,6 +79,7 @@ class SubspaceOptimizer(Optimizer):
         compiled: bool = False,
         on_refresh: Callable[[RefreshEvent], Any] | None = None,
     ) -> None:
+        require_all_options(defaults)
         check_options(defaults)
         self.foreach = foreach
         self.compiled = compiled

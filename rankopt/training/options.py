@@ -12,6 +12,14 @@ from rankopt.training.functional import update_rule
 from rankopt.training.moment_transport import MOMENT_TRANSPORTS
 from rankopt.training.residual import RESIDUAL_RULES
 
+OPTIONS = frozenset((
+    "lr", "betas", "eps", "weight_decay", "scale", "energy", "min_rank", "max_rank", "oversampling",
+    "power_iterations", "min_gap", "max_gap", "tolerance", "moment_transport", "residual", "residual_scale", "side",
+    "moment_dtype", "accumulate", "max_grad_norm", "maximize", "seed", "low_rank", "row_dims", "staggered", "subspace",
+    "eta",
+))  # fmt: skip
+"""Names of all options."""
+
 SIDES = ("short", "long", "left", "right")
 
 
@@ -47,6 +55,15 @@ def check_options(options: dict[str, Any]) -> None:
             f"accumulate='low-rank' refreshes from a sketch of the gradient, so it cannot be combined with "
             f"subspace={options['subspace']!r}; use subspace='range'"
         )
+
+
+def require_all_options(defaults: Any) -> None:
+    """Raise an error unless defaults are a dict that gives every option."""
+    if not isinstance(defaults, dict):
+        raise TypeError(f"defaults must be a dict of all options, got {type(defaults).__name__}")
+    missing = sorted(OPTIONS - defaults.keys())
+    if missing:
+        raise ValueError(f"defaults must give all options, but lack {missing}; start from those of a preset")
 
 
 def check_spelling(group: dict[str, Any], known: dict[str, Any]) -> None:

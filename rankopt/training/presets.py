@@ -227,4 +227,4 @@ class GaLore(SubspaceOptimizer):
 
 
 def _options(*, betas: tuple[float, float], **options: Any) -> dict[str, Any]:
-    return options | {"betas": tuple(betas)}
+    return options | {"betas": tuple(betas) if isinstance(betas, list) else betas}

@@ -12,6 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rankopt.solvers.parameters import require_at_least
+from rankopt.training.tensors import require_matrix, require_shape
+
 
 class ResidualStep(NamedTuple):
     """A direction for the residual.
@@ -49,6 +52,13 @@ class ResidualRule(ABC):
             Frobenius norm of ``low``.
         norm : tensor of shape () or None
             As the last step gave it.
+
+        Raises
+        ------
+        TypeError
+            If one of the three is no tensor, or their dtypes or devices differ.
+        ValueError
+            If their shapes do not fit.
         """
 
 
@@ -61,16 +71,32 @@ class FiraResidual(ResidualRule):
     Parameters
     ----------
     growth : float
+        At least one.
 
     References
     ----------
     Chen et al., Fira, arXiv 2410.01623, Equations 6 to 8.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from rankopt import FiraResidual
+    >>> gradient = torch.tensor([[3.0, 4.0], [1.0, 2.0]])
+    >>> low, update = gradient[:1], torch.ones(1, 2)  # for Q = (1, 0)^T
+    >>> residual = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
+    >>> FiraResidual().step(residual, low, update, low_norm=5.0, norm=None).direction
+    tensor([[0.0000, 0.0000],
+            [0.3333, 0.5000]])
     """
 
     growth: float = 1.01
     follows_scale = True
 
+    def __post_init__(self) -> None:
+        require_at_least("growth", self.growth, 1)
+
     def step(self, residual: Tensor, low: Tensor, update: Tensor, low_norm: float, norm: Tensor | None) -> ResidualStep:
+        _require_shapes(residual, low, update)
         before, after = torch.linalg.vector_norm(low, dim=0), torch.linalg.vector_norm(update, dim=0)
         # A column without gradient has no update either; nothing of its residual is used.
         scaling = torch.where(before > 0, after / before.clamp_min(torch.finfo(low.dtype).tiny), 0)
@@ -94,14 +120,30 @@ class SignResidual(ResidualRule):
     References
     ----------
     Zmushko et al., FRUGAL, arXiv 2411.07837, Algorithm 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from rankopt import SignResidual
+    >>> residual, low = torch.tensor([[0.0, 1e-9], [0.3, -2.0]]), torch.tensor([[3.0, 4.0]])
+    >>> SignResidual().step(residual, low, low, low_norm=5.0, norm=None).direction
+    tensor([[ 0.,  0.],
+            [ 1., -1.]])
     """
 
     follows_scale = False
 
     def step(self, residual: Tensor, low: Tensor, update: Tensor, low_norm: float, norm: Tensor | None) -> ResidualStep:
+        _require_shapes(residual, low, update)
         # What rounding leaves in G - Q low has the size of the product, so its norm is that of ||low|| = ||QQ^T G||.
         threshold = 64 * torch.finfo(residual.dtype).eps * low_norm / math.sqrt(residual.numel())
         return ResidualStep(torch.nn.functional.hardshrink(residual, threshold).sign_())
+
+
+def _require_shapes(residual: Tensor, low: Tensor, update: Tensor) -> None:
+    (_, n), (b, _) = require_matrix("residual", residual), require_matrix("low", low)
+    require_shape("low", low, (b, n), residual)
+    require_shape("update", update, (b, n), residual)
 
 
 RESIDUAL_RULES: Mapping[str, ResidualRule] = MappingProxyType({"fira": FiraResidual(), "sign": SignResidual()})

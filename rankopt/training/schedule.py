@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rankopt.solvers.parameters import require_at_least
+
 NORM_DECAY = 0.9
 """Weight of the past in the exponential average of the norm of the low-rank gradient."""
 
@@ -27,16 +29,37 @@ class RefreshSchedule:
     staggered : bool
         Whether the first fixed gaps of the layers differ, so that no later step has to pay for all.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a gap is no whole number from one on, or the tolerance no number from zero on.
+
     References
     ----------
     Refael et al., AdaRankGrad, ICLR 2025, Algorithm 4 (there with an absolute bound); Lotus, arXiv 2602.01233 (the
     timing of the switch carries most of the gain).
+
+    Examples
+    --------
+    >>> from rankopt import RefreshSchedule
+    >>> schedule = RefreshSchedule(min_gap=10, max_gap=200, tolerance=0.6, staggered=False)
+    >>> schedule.deadline(step=1, index=0, is_first=True)
+    201
+    >>> schedule.reason_to_leave(step=12, refreshed_at=1, deadline=201, average=0.5, reference=1.0)
+    'norm'
     """
 
     min_gap: int
     max_gap: int
     tolerance: float
     staggered: bool
+
+    def __post_init__(self) -> None:
+        for name in ("min_gap", "max_gap"):
+            require_at_least(name, getattr(self, name), 1, whole=True)
+        require_at_least("tolerance", self.tolerance, 0)
+        if not isinstance(self.staggered, bool):
+            raise TypeError(f"staggered must be a bool, got {self.staggered!r}")
 
     def deadline(self, step: int, index: int, is_first: bool) -> int:
         """Step at which the next refresh is due at the latest, for a refresh at ``step``.

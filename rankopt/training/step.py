@@ -13,6 +13,7 @@ from rankopt.training.functional import AdamCoefficients, adam_update
 from rankopt.training.layers import Layer, widened
 from rankopt.training.moment_transport import Moments
 from rankopt.training.residual import RESIDUAL_RULES
+from rankopt.training.tensors import require_finite_number, require_matrix, require_shape
 
 AdamUpdate = Callable[[Tensor, Moments, AdamCoefficients], Tensor]
 
@@ -59,7 +60,31 @@ def adarankgrad_step(
         M^ / (sqrt(V^) + eps).
     lr, weight_decay, scale : float
     maximize : bool
+
+    Raises
+    ------
+    TypeError
+        If one of the three is no tensor, their dtypes or devices differ, or a number is none.
+    ValueError
+        If their shapes do not fit, or a number is not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from rankopt import adarankgrad_step
+    >>> weight, basis = torch.ones(3, 2), torch.tensor([[1.0], [0.0], [0.0]])
+    >>> adarankgrad_step(weight, basis, torch.tensor([[1.0, -1.0]]), lr=0.1, weight_decay=0.0, scale=1.0)
+    >>> weight
+    tensor([[0.9000, 1.1000],
+            [1.0000, 1.0000],
+            [1.0000, 1.0000]])
     """
+    m, n = require_matrix("weight", weight)
+    _, b = require_matrix("basis", basis)
+    require_shape("basis", basis, (m, b), weight)
+    require_shape("update", update, (b, n), weight)
+    for name, value in (("lr", lr), ("weight_decay", weight_decay), ("scale", scale)):
+        require_finite_number(name, value)
     weight.addmm_(basis, update, beta=1 - lr * weight_decay, alpha=(lr if maximize else -lr) * scale)
 
 

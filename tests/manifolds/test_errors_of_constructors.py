@@ -8,6 +8,7 @@ from scipy.sparse.linalg import aslinearoperator
 
 from manifolds import (
     QR,
+    BlockTransformSketch,
     Cayley,
     CholeskyPreconditioner,
     CountSketch,
@@ -542,6 +543,24 @@ CONSTRUCTORS = {
         lambda: HadamardSketch(4, block_rows=16.0),
         TypeError,
         r"block_rows must be an integer, got 16\.0",
+    ),
+    "no block": (lambda: FourierSketch(4, block_rows=0), ValueError, "block_rows must be at least 1, got 0"),
+    "block length is a bool": (
+        lambda: FourierSketch(1, block_rows=True),
+        TypeError,
+        "block_rows must be an integer, got True",
+    ),
+    "size of a transform is a half": (lambda: FourierSketch(2.5), TypeError, "size must be an integer, got 2.5"),
+    "seed of a transform is text": (
+        lambda: HadamardSketch(4, "now"),
+        TypeError,
+        "seed must be an integer, got 'now'",
+    ),
+    "seed of a transform is negative": (lambda: FourierSketch(4, -1), ValueError, "seed must be at least 0, got -1"),
+    "transform that is not said": (
+        lambda: BlockTransformSketch(4),
+        TypeError,
+        "Can't instantiate abstract class BlockTransformSketch .*abstract method '?_transform",
     ),
     "size of a transform is zero": (lambda: HadamardSketch(0), ValueError, "size must be at least 1, got 0"),
     "seed is negative": (lambda: CountSketch(4, -1), ValueError, "seed must be at least 0, got -1"),

@@ -487,6 +487,39 @@ REASONS = {
         lambda: MANIFOLD.check_tangent(X, tree(lambda a: a.astype("f4"), V)),
         "vector.M and point.U must agree in library, dtype and device",
     ),
+    "parts that are no tangent": (lambda: MANIFOLD.check_tangent(X, tuple(V)), "got tuple; projection makes one"),
+    "M of another shape": (
+        lambda: MANIFOLD.check_tangent(X, FixedRankTangent(X, np.eye(3), V.Up, V.Vp)),
+        "vector.M has shape (3, 3), but",
+    ),
+    "Up and Vp exchanged": (
+        lambda: MANIFOLD.check_tangent(X, FixedRankTangent(X, V.M, V.Vp, V.Up)),
+        f"vector.Up has shape ({N}, {R}), but",
+    ),
+    "part is a list": (
+        lambda: MANIFOLD.check_tangent(X, FixedRankTangent(X, V.M, V.Up, V.Vp.tolist())),
+        "vector.Vp must be a numpy array or a torch tensor, got list",
+    ),
+    "part of integers": (
+        lambda: MANIFOLD.check_tangent(X, FixedRankTangent(X, np.eye(R, dtype=int), V.Up, V.Vp)),
+        "vector.M must have a real floating dtype, got int64",
+    ),
+    "part of NaN": (
+        lambda: MANIFOLD.check_tangent(X, FixedRankTangent(X, V.M * np.nan, V.Up, V.Vp)),
+        "vector.M contains NaN or infinity",
+    ),
+    "Up in the span of U": (
+        lambda: MANIFOLD.check_tangent(X, FixedRankTangent(X, V.M, V.Up + X.U, V.Vp)),
+        "the vector is not tangent: U^T Up = 0 is off by ",
+    ),
+    "Vp in the span of V": (
+        lambda: MANIFOLD.check_tangent(X, FixedRankTangent(X, V.M, V.Up, V.Vp - X.V)),
+        "the vector is not tangent: V^T Vp = 0 is off by ",
+    ),
+    "batch at a single point": (
+        lambda: MANIFOLD.check_tangent(X, FixedRankTangent(X, V.M[None], V.Up[None], V.Vp[None])),
+        f"the vector has shape (1, {M}, {N}), the point ({M}, {N})",
+    ),
 }
 
 

@@ -648,6 +648,45 @@ BAD_OPTIONS = {
 }
 
 
+RULES_AND_BAD_ARGUMENTS = {
+    "matrix is a list": (([[1.0]], 1), TypeError, "matrix must be a numpy array or a torch tensor, got list"),
+    "matrix is missing": ((None, 1), TypeError, "matrix must be a numpy array or a torch tensor, got NoneType"),
+    "matrix is a vector": ((np.ones(3), 1), ValueError, r"matrix must have shape \(\.\.\., m, n\), got \(3,\)"),
+    "matrix of integers": ((np.eye(3, dtype=int), 1), TypeError, "matrix must have a real floating dtype, got int64"),
+    "complex matrix": ((np.eye(3) + 0j, 1), TypeError, "matrix must have a real floating dtype, got complex128"),
+    "integers of torch": ((torch.ones(3, 3, dtype=int), 1), TypeError, "matrix must have a real floating dtype"),
+    "size is zero": ((np.eye(3), 0), ValueError, "size must be at least 1, got 0"),
+    "size of a half": ((np.eye(3), 1.5), TypeError, "size must be an integer, got 1.5"),
+    "size is a bool": ((np.eye(3), True), TypeError, "size must be an integer, got True"),
+}
+
+
+@pytest.mark.parametrize("case", RULES_AND_BAD_ARGUMENTS)
+@pytest.mark.parametrize("rule", RULES)
+def test_bad_matrices_and_sizes(rule, case):
+    arguments, error, message = RULES_AND_BAD_ARGUMENTS[case]
+    with pytest.raises(error, match=message) as caught:
+        RULES[rule].directions(*arguments)
+    assert caught.type is error
+
+
+@pytest.mark.parametrize("rule", [RiemannianStep(), GeodesicStep()], ids=str)
+@pytest.mark.parametrize(
+    ("basis", "error", "message"),
+    [
+        (np.eye(4, 2), ValueError, r"basis must have shape \(\.\.\., 3, r\), got \(4, 2\)"),
+        (np.ones(3), ValueError, r"basis must have shape \(\.\.\., 3, r\), got \(3,\)"),
+        (np.eye(3, 2, dtype="f4"), TypeError, "basis and matrix must agree in library, dtype and device"),
+        (torch.eye(3, 2, dtype=torch.float64), TypeError, "basis and matrix must agree in library, dtype and device"),
+        ([[1.0]] * 3, TypeError, "basis must be a numpy array or a torch tensor like matrix, got list"),
+    ],
+)
+def test_bad_bases_to_step_from(rule, basis, error, message):
+    with pytest.raises(error, match=message) as caught:
+        rule.directions(np.eye(3), 2, basis)
+    assert caught.type is error
+
+
 @pytest.mark.parametrize("case", BAD_OPTIONS)
 def test_bad_options(case):
     call, error, message = BAD_OPTIONS[case]

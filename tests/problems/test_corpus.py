@@ -168,6 +168,32 @@ def test_half_a_character_is_marked():
     assert ByteTokenizer().decode("aä".encode()[:-1]) == "a�"
 
 
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda t: t.encode("a text"), TypeError, "documents must be a list or an iterator of texts, got str"),
+        (lambda t: t.encode(b"a text"), TypeError, "documents must be a list or an iterator of texts, got bytes"),
+        (lambda t: t.encode(None), TypeError, "documents must be a list or an iterator of texts, got NoneType"),
+        (lambda t: t.encode(["a", 1]), TypeError, "documents must hold texts, got int"),
+        (lambda t: t.encode([b"a"]), TypeError, "documents must hold texts, got bytes"),
+        (lambda t: t.decode([97, 256]), ValueError, "tokens must be whole numbers from 0 to 255: "),
+        (lambda t: t.decode(torch.tensor([-1])), ValueError, "tokens must be whole numbers from 0 to 255: "),
+        (lambda t: t.decode([97.5]), TypeError, "tokens must be whole numbers from 0 to 255: 'float'"),
+        (lambda t: t.decode(torch.zeros(2, 2, dtype=torch.int64)), TypeError, "tokens must be whole .*: 'list'"),
+        (lambda t: t.decode("a text"), TypeError, "tokens must be whole numbers from 0 to 255: 'str'"),
+    ],
+)
+def test_bad_input_of_bytes(call, error, message):
+    with pytest.raises(error, match=message) as caught:
+        call(ByteTokenizer())
+    assert caught.type is error
+
+
+def test_byte_pairs_are_not_learned_from_the_letters_of_one_text():
+    with pytest.raises(TypeError, match="documents must be a list or an iterator of texts, got str"):
+        BytePairTokenizer.learn("to be or not to be", 300)
+
+
 def test_fingerprint_is_of_the_tokens_and_not_of_how_they_are_held():
     tokens = torch.arange(90)
     corpus = Corpus(tokens, tokens, 100, str)
