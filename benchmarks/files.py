@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,15 +96,20 @@ def uncached(paths, repeats):
 
 
 def cached(paths, repeats):
-    """A pass over the first rows, from the file and from memory."""
+    """A pass over the first rows, from the file, mapped into memory, and from memory."""
     n = min(np.load(paths[0], mmap_mode="r").shape[0], IN_MEMORY // (2 * 4 * D))
     with tempfile.TemporaryDirectory(dir=paths[0].parent) as folder:
         some = [Path(folder) / path.name for path in paths]
         for path, part in zip(paths, some, strict=True):
             np.save(part, np.load(path, mmap_mode="r")[:n])
-        memory, ab, data = PairedViews(*map(np.load, some)), directions(), of_files(some)
-        memory.moments  # noqa: B018
-        calls = {"memory": lambda: memory.products(*ab), "file": lambda: data.products(*ab), "read": lambda: read(some)}
+        ab, calls = directions(), {"read": lambda: read(some)}
+        for name, data in {
+            "memory": PairedViews(*map(np.load, some)),
+            "mapped": PairedViews(*(np.load(path, mmap_mode="r") for path in some)),
+            "file": of_files(some),
+        }.items():
+            data.moments  # noqa: B018
+            calls[name] = partial(data.products, *ab)
         interleaved(calls, 1)
         return interleaved(calls, max(repeats, 5)), n
 
@@ -218,6 +224,7 @@ def main():
         print(rows[-1], flush=True)
         warm, some = cached(paths, options.repeats)
         rows.append(_row("pass, cached", "pass in memory", some, warm["file"], warm["memory"]))
+        rows.append(_row("pass over memory-mapped arrays, cached", "pass in memory", some, warm["mapped"], warm["memory"]))
         rows.append(_row("pass, cached", "reading the bytes, cached", some, warm["file"], warm["read"]))
         print(rows[-2], rows[-1], flush=True)
         spread = by_dask(paths, options.repeats)
