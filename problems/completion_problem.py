@@ -8,7 +8,6 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from manifolds.fixed_rank import FixedRank
-from manifolds.objective import as_objective
 from problems.data_matrix import as_ridge
 from problems.observed_entries import ObservedEntries
 from rankopt.solvers.parameters import require_instance
@@ -98,7 +97,7 @@ class CompletionProblem(ObjectiveProblem):
     def __init__(self, entries: ObservedEntries, rank: int, reg: float = 0.0) -> None:
         require_instance("entries", entries, ObservedEntries, 'ObservedEntries.of(matrix, "X")')
         self.cost = CompletionCost(entries, as_ridge(reg))
-        super().__init__(as_objective(self.cost), FixedRank(*entries.shape, rank))
+        super().__init__(self.cost, FixedRank(*entries.shape, rank))
 
     def spectral_start(self) -> Any:
         """Truncated SVD of the matrix with zeros for what is not observed, times the factor that fits best."""

@@ -21,7 +21,6 @@ from manifolds.linalg import (
     to_numpy,
 )
 from manifolds.manifold import Manifold
-from manifolds.objective import as_objective
 from manifolds.operators import operator_kind, operator_product, require_square_operator
 from manifolds.orthonormal_frames import OrthonormalFrames
 from manifolds.probes import require_symmetric
@@ -232,7 +231,7 @@ class _EvaluatedQuadratic(ObjectiveProblem):
     """A quadratic cost by retraction and evaluation, with its products counted."""
 
     def __init__(self, quadratic: QuadraticObjective, manifold: ArrayManifold) -> None:
-        super().__init__(as_objective(quadratic), manifold)
+        super().__init__(quadratic, manifold)
         self._like = quadratic.like
 
     def random_start(self, rng: Any) -> Array:

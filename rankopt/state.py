@@ -194,11 +194,10 @@ class ObjectiveProblem(Problem):
         if not isinstance(manifold, Manifold):
             raise TypeError(f"manifold must be a Manifold, got {type(manifold).__name__}")
         self.objective, self.manifold = as_objective(objective), manifold
-        objective = self.objective
-        converts = objective.riemannian or manifold.has_hessian
+        converts = self.objective.riemannian or manifold.has_hessian
         # Second derivatives by the factors of a matrix are not those by the matrix, so gradients are differenced there.
-        by_factors = manifold.factored and objective.hessian is None
-        self.has_hessian = objective.has_hessian and converts and not by_factors
+        by_factors = manifold.factored and self.objective.hessian is None
+        self.has_hessian = self.objective.has_hessian and converts and not by_factors
 
     def counts(self) -> dict[str, int]:
         return {"nfev": self.objective.nfev, "ngev": self.objective.ngev, "nhev": self.objective.nhev}

@@ -71,7 +71,7 @@ def test_public_methods_are_documented(room, name):
 def test_what_users_make_or_call_has_an_example(room, name):
     _, _, examples = getattr(import_module(room), name).__doc__.partition("Examples\n")
     assert ">>>" in examples
-    assert name in examples
+    assert any(name in line for line in examples.splitlines() if " import " not in line)
 
 
 def test_exceptions_from_the_need_of_an_example_are_needed():

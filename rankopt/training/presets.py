@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -227,4 +227,5 @@ class GaLore(SubspaceOptimizer):
 
 
 def _options(*, betas: tuple[float, float], **options: Any) -> dict[str, Any]:
-    return options | {"betas": tuple(betas) if isinstance(betas, list) else betas}
+    is_sequence = isinstance(betas, Iterable) and not isinstance(betas, str)
+    return options | {"betas": tuple(betas) if is_sequence else betas}

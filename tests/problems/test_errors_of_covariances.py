@@ -43,6 +43,7 @@ GOOD = Covariances(XX, XY, YY)
         (GOOD._replace(xx=XX[:2]), ValueError, r"covariances.xx must have shape \(3, 3\) beside an xy of .*\(2, 3\)"),
         (GOOD._replace(xy=XY.T), ValueError, r"covariances.xx must have shape \(2, 2\) beside an xy of shape \(2, 3\)"),
         (GOOD._replace(yy=np.eye(3)), ValueError, r"covariances.yy must have shape \(2, 2\) .*, got \(3, 3\)"),
+        (GOOD._replace(yy=np.ones((2, 3))), ValueError, r"covariances.yy must have shape \(2, 2\) .*, got \(2, 3\)"),
         (GOOD._replace(xy=XY * np.nan), ValueError, r"covariances.xy contains NaN or infinity"),
         (GOOD._replace(yy=np.full((2, 2), np.inf)), ValueError, r"covariances.yy contains NaN or infinity"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,7 @@ from rankopt import (
     VarianceTransport,
     adarankgrad_step,
 )
+from rankopt.training.options import OPTIONS
 
 M, N, B = 5, 4, 2
 SCHEDULE = {"min_gap": 10, "max_gap": 200, "tolerance": 0.6, "staggered": True}
@@ -183,6 +185,16 @@ def test_betas(preset, betas, error, message):
     with pytest.raises(error, match=message) as caught:
         preset([torch.nn.Parameter(ones(M, N))], betas=betas)
     assert caught.type is error
+
+
+@pytest.mark.parametrize("betas", [[0.8, 0.9], np.array([0.8, 0.9]), iter((0.8, 0.9))], ids=lambda b: type(b).__name__)
+def test_betas_may_be_any_sequence(betas):
+    assert GaLore([torch.nn.Parameter(ones(M, N))], betas=betas).defaults["betas"] == (0.8, 0.9)
+
+
+@pytest.mark.parametrize("preset", [AdaRankGrad, GaLore])
+def test_presets_give_all_options(preset):
+    assert preset([torch.nn.Parameter(ones(M, N))]).defaults.keys() - {"format"} == OPTIONS
 
 
 DEFAULTS = AdaRankGrad([torch.nn.Parameter(ones(1))]).defaults
