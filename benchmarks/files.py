@@ -224,7 +224,7 @@ def main():
         print(rows[-1], flush=True)
         warm, some = cached(paths, options.repeats)
         rows.append(_row("pass, cached", "pass in memory", some, warm["file"], warm["memory"]))
-        rows.append(_row("pass over memory-mapped arrays, cached", "pass in memory", some, warm["mapped"], warm["memory"]))
+        rows.append(_row("pass over mapped arrays, cached", "pass in memory", some, warm["mapped"], warm["memory"]))
         rows.append(_row("pass, cached", "reading the bytes, cached", some, warm["file"], warm["read"]))
         print(rows[-2], rows[-1], flush=True)
         spread = by_dask(paths, options.repeats)
