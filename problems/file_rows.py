@@ -63,9 +63,13 @@ class FileRows(RowSource):
 
     def blocks(self, rows: int) -> Iterator[Any]:
         require_at_least("rows", rows, 1, whole=True)
+        yield from self._watched(self._read(rows))
+
+    def _watched(self, blocks: Iterator[Any]) -> Iterator[Any]:
+        """Blocks of the file while it stays as it is; errors of reading name it."""
         self._require_unchanged()
         try:
-            yield from self._read(rows)
+            yield from blocks
         except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             self._require_unchanged()
             text = str(error)
@@ -109,6 +113,8 @@ class NpyRows(FileRows):
            [2., 3.]]), array([[4., 5.]])]
     """
 
+    seekable = True
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         try:
@@ -125,12 +131,18 @@ class NpyRows(FileRows):
         self._stored, self._offset = stored, offset
         self._by_columns = found.flags.f_contiguous and not found.flags.c_contiguous
 
+    def stretch(self, first: int, stop: int, rows: int) -> Iterator[Any]:
+        return self._watched(self._read_stretch(first, stop, rows))
+
     def _read(self, rows: int) -> Iterator[np.ndarray]:
+        return self._read_stretch(0, self.shape[0], rows)
+
+    def _read_stretch(self, begin: int, stop: int, rows: int) -> Iterator[np.ndarray]:
         n, d = self.shape
-        buffers = _Buffers((min(rows, n), d), self._stored)
+        buffers = _Buffers((min(rows, stop - begin), d), self._stored)
         with open(self.path, "rb", buffering=0) as stream:
-            for first in range(0, n, rows):
-                count = min(rows, n - first)
+            for first in range(begin, stop, rows):
+                count = min(rows, stop - first)
                 if self._by_columns:
                     stored = np.empty((d, count), dtype=self._stored)
                     for j in range(d):
@@ -289,6 +301,7 @@ class JoinedRows(RowSource):
         self.name, self.sparse, self.columns = lead.name, lead.sparse, lead.columns
         self.shape = (sum(part.shape[0] for part in parts), lead.shape[1])
         self.dtype = np.result_type(*(part.dtype for part in self.parts))
+        self.seekable = all(part.seekable for part in self.parts)
         self._firsts = np.cumsum([0, *(part.shape[0] for part in self.parts)])
 
     @property
@@ -299,6 +312,12 @@ class JoinedRows(RowSource):
         for part in self.parts:
             for block in part.blocks(rows):
                 yield block.astype(self.dtype, copy=False)
+
+    def stretch(self, first: int, stop: int, rows: int) -> Iterator[Any]:
+        for part, begin in zip(self.parts, self._firsts, strict=False):
+            low, high = max(first - begin, 0), min(stop - begin, part.shape[0])
+            if low < high:
+                yield from (block.astype(self.dtype, copy=False) for block in part.stretch(low, high, rows))
 
     def where(self, row: int) -> str:
         k = int(np.searchsorted(self._firsts, row, side="right")) - 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +40,8 @@ _STREAM_BYTES = 2**24
 _THREAD_BYTES = 2**21
 """Size of what is read at a time for each thread of a thin product: small enough to be in a cache when it is used."""
 
+_SECTION_BYTES = 2**26
+"""Size of what a thread reads for itself between two looks at the others, at which a pass can be interrupted."""
 
 _SHARE_OF_DATA = 0.03
 """Size of the sums of a pass, in that of the data, up to which each thread has its own."""
@@ -179,7 +182,10 @@ class DeviceRows(MemoryRows):
 
 
 class StreamedRows(RowPasses):
-    """Rows that are read from a source, or from several beside matrices in memory, ahead of the arithmetic."""
+    """Rows that are read from a source, or from several beside matrices in memory.
+
+    They are read ahead of the arithmetic, or by the threads that use them where these can read from any row on.
+    """
 
     _gather_bytes = _STREAM_BYTES
 
@@ -192,32 +198,52 @@ class StreamedRows(RowPasses):
                 )
         super().__init__(matrices, vectors, block_rows)
         self.reduction = RowReduction(_MANY, 1, parallel=True)
+        self._seekable = all(matrix.seekable for matrix in self.matrices if isinstance(matrix, RowSource))
         self._thread_rows = (
             self.block_rows if block_rows else max(64, _THREAD_BYTES // sum(map(bytes_per_row, matrices)))
         )
 
     def stream(self, rows: int) -> Generator[RowBlock, None, None]:
         """Blocks of all rows in order, of exactly so many rows but for the last."""
-        streams = [_stream(matrix, rows) for matrix in self.matrices]
-        first = 0
+        return self._together([_stream(matrix, rows) for matrix in self.matrices], 0)
+
+    def _together(self, streams: Sequence[Iterator[Any]], first: int) -> Generator[RowBlock, None, None]:
+        """Blocks of all matrices side by side, from a row on."""
         for views in zip(*streams, strict=True):
             stop = first + views[0].shape[0]
             yield RowBlock(first, stop, list(views), [None if v is None else v[first:stop] for v in self.vectors])
             first = stop
 
     def sum(self, part: Part, rows: int | None = None) -> tuple[Array, ...]:
-        # A thread takes what is read for it as one block, unless larger ones are asked for.
-        at_once = self.reduction.n_threads * (self._thread_rows if rows is None else min(rows, self.most_rows))
+        rows = self._thread_rows if rows is None else min(rows, self.most_rows)
 
         def read() -> tuple[Array, ...]:
             total: tuple[Array, ...] = ()
             with self.reduction.threads() as pool:
-                for block in self._ahead(at_once):
-                    new = self.reduction.sum(partial(_stretch, part, block), block.stop - block.first, pool)
+                for new in self._sums(part, rows, pool):
                     total = tuple(old + more for old, more in zip(total, new, strict=True)) if total else new
             return total
 
         return self._kept(read)
+
+    def _sums(self, part: Part, rows: int, pool: Executor | None) -> Iterator[tuple[Array, ...]]:
+        """Sums over sections of the rows, in each of which every thread has a stretch."""
+        if not self._seekable or self.reduction.n_threads == 1:
+            # Read ahead by another thread. A thread takes what is read for it as one block.
+            for block in self._ahead(self.reduction.n_threads * rows):
+                yield self.reduction.sum(partial(_stretch, part, block), block.stop - block.first, pool)
+            return
+        # What a thread reads for itself is in its cache when it is used, so that copying costs next to nothing.
+        section = self.reduction.n_threads * max(rows, _SECTION_BYTES // sum(map(bytes_per_row, self.matrices)))
+        for first in range(0, self.n_samples, section):
+            stop = min(first + section, self.n_samples)
+            yield self.reduction.sum(partial(self._of_stretch, part, rows, first), stop - first, pool)
+            self._has_read(stop)
+
+    def _of_stretch(self, part: Part, rows: int, begin: int, first: int, stop: int) -> tuple[Array, ...]:
+        """A function of some rows of a section, which are read for it."""
+        streams = [_stream(matrix, rows, begin + first, begin + stop) for matrix in self.matrices]
+        return part(self._together(streams, begin + first))
 
     def sum_in_order(self, part: Part, rows: int) -> tuple[Array, ...]:
         return self._kept(lambda: part(self._ahead(min(rows, self.most_rows))))
@@ -247,8 +273,11 @@ class StreamedRows(RowPasses):
         """Blocks that are read ahead; the journal is told how far the pass has come."""
         for block in read_ahead(self.stream(rows)):
             yield block
-            if self.journal is not None:
-                self.journal.has_read(block.stop, self.n_samples)
+            self._has_read(block.stop)
+
+    def _has_read(self, stop: int) -> None:
+        if self.journal is not None:
+            self.journal.has_read(stop, self.n_samples)
 
 
 def row_passes(matrices: Sequence[Any], vectors: Sequence[Any] = (), block_rows: int | None = None) -> RowPasses:
@@ -303,11 +332,14 @@ def require_finite_sums(sums: Array, block: RowBlock, i: int = 0) -> None:
     raise NotFiniteError(i, block.first + int(rows[0]) if len(rows) else None)
 
 
-def _stream(matrix: Any, rows: int) -> Iterator[Any]:
-    """Blocks of a matrix of exactly so many rows, but for the last."""
-    if isinstance(matrix, RowSource):
+def _stream(matrix: Any, rows: int, first: int = 0, stop: int | None = None) -> Iterator[Any]:
+    """Blocks of a matrix of exactly so many rows, but for the last; of a source all rows, or a stretch if seekable."""
+    if not isinstance(matrix, RowSource):
+        stop = matrix.shape[0] if stop is None else stop
+        return (row_block(matrix, low, min(low + rows, stop)) for low in range(first, stop, rows))
+    if stop is None:
         return _counted(matrix, regrouped(matrix.blocks(rows), rows))
-    return (row_block(matrix, first, min(first + rows, matrix.shape[0])) for first in range(0, matrix.shape[0], rows))
+    return regrouped(matrix.stretch(first, stop, rows), rows)
 
 
 def _counted(source: RowSource, blocks: Iterator[Any]) -> Iterator[Any]:

@@ -61,6 +61,8 @@ class RowSource(ABC):
     columns: list[str] | None = None
     distributed: bool = False
     """Whether passes run where the rows are."""
+    seekable: bool = False
+    """Whether ``stretch`` reads from any row on, by several threads at once."""
     journal: PassJournal | None = None
     """Where results of passes are kept."""
 
@@ -87,6 +89,10 @@ class RowSource(ABC):
         array or scipy sparse matrix of shape (b, d)
         """
 
+    def stretch(self, first: int, stop: int, rows: int) -> Iterator[Any]:
+        """Read some consecutive rows of a seekable source, as ``blocks`` reads all."""
+        raise NotImplementedError(f"{type(self).__name__} is not seekable")
+
     def cast(self, dtype: np.dtype) -> RowSource:
         """The same rows in another precision."""
         return CastRows(self, dtype)
@@ -108,15 +114,17 @@ class CastRows(RowSource):
     def __init__(self, source: RowSource, dtype: np.dtype) -> None:
         self.source, self.dtype = source, np.dtype(dtype)
         self.name, self.shape, self.sparse, self.columns = source.name, source.shape, source.sparse, source.columns
-        self.journal = source.journal
+        self.journal, self.seekable = source.journal, source.seekable
 
     @property
     def row_bytes(self) -> int:
         return self.source.row_bytes * self.dtype.itemsize // self.source.dtype.itemsize
 
     def blocks(self, rows: int) -> Iterator[Any]:
-        for block in self.source.blocks(rows):
-            yield block.astype(self.dtype, copy=False)
+        return (block.astype(self.dtype, copy=False) for block in self.source.blocks(rows))
+
+    def stretch(self, first: int, stop: int, rows: int) -> Iterator[Any]:
+        return (block.astype(self.dtype, copy=False) for block in self.source.stretch(first, stop, rows))
 
     def where(self, row: int) -> str:
         return self.source.where(row)

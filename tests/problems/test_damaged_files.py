@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from problems import CsvRows, DataMatrix, JoinedRows, SlicedRows, open_rows
+from problems import CsvRows, DataMatrix, JoinedRows, SlicedRows, open_rows, row_passes
 from tests.problems.files import WRITERS, X, dense, save_text, write_csv, write_npy, write_npz, write_svm
 
 TRUNCATED = ["x.npy", "fortran.npy", "x.npz", "stored.npz", "x.parquet", "x.h5"]
@@ -109,6 +109,18 @@ def test_a_file_that_is_cut_within_a_pass_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:6000])
     with pytest.raises(ValueError, match=r"x.npy changed from 33728 to 6000 bytes since it was opened"):
         list(blocks)
+
+
+def test_a_file_that_is_cut_between_sections_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_passes, "_SECTION_BYTES", 100 * 8 * 6)
+    path = tmp_path / "x.npy"
+    write_npy(path, X)
+    data = DataMatrix(open_rows(path), block_rows=50)
+    data.rows.reduction.n_threads = 2
+    data.moments  # noqa: B018
+    monkeypatch.setattr(data.rows, "_has_read", lambda stop: path.write_bytes(path.read_bytes()[:6000]))
+    with pytest.raises(ValueError, match=r"x.npy changed from 33728 to 6000 bytes since it was opened"):
+        data @ np.ones((6, 1))
 
 
 def test_an_array_that_changes_its_shape_is_refused():

@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from problems import CCA, DataMatrix, LabelledData, RowSource, SlicedRows, column_rows, open_rows
+from problems import (
+    CCA,
+    DataMatrix,
+    JoinedRows,
+    LabelledData,
+    PairedViews,
+    RowSource,
+    SlicedRows,
+    column_rows,
+    open_rows,
+    row_passes,
+)
 from problems.row_source import read_ahead, regrouped
 from tests.problems.files import RNG, D, N, X, dense, write_npy
 from tests.problems.views import correlated_views
@@ -94,6 +105,42 @@ def test_products_do_not_depend_on_the_threads(block_rows, n_threads):
     data.rows.reduction.n_threads = n_threads
     a = RNG.standard_normal((6, 2))
     np.testing.assert_allclose(data @ a, np.cov(x.T, bias=True) @ a, atol=1e-12)
+
+
+@pytest.fixture
+def files_in_parts(tmp_path):
+    """Rows of X by rows, by columns and in another precision, joined."""
+    np.save(tmp_path / "x0.npy", X[:250])
+    np.save(tmp_path / "x1.npy", np.asfortranarray(X[250:260]))
+    np.save(tmp_path / "x2.npy", X[260:].astype(">f4"))  # X has few digits
+    return JoinedRows([open_rows(tmp_path / f"x{k}.npy") for k in range(3)])
+
+
+@pytest.mark.parametrize(("first", "stop"), [(0, N), (3, 4), (100, 255), (250, 260), (255, 700), (699, 700)])
+@pytest.mark.parametrize("rows", [1, 64, 1000])
+def test_stretches_are_the_rows_between(files_in_parts, first, stop, rows):
+    for source in (files_in_parts, files_in_parts.cast(np.dtype("float32"))):
+        blocks = list(source.stretch(first, stop, rows))
+        assert {block.dtype for block in blocks} == {source.dtype}
+        assert max(map(len, blocks)) <= rows
+        np.testing.assert_array_equal(dense(blocks), X[first:stop])
+
+
+def test_threads_read_stretches_of_sections(files_in_parts, monkeypatch):
+    monkeypatch.setattr(row_passes, "_SECTION_BYTES", 100 * 8 * (D + 2))
+    asked, stretch = [], JoinedRows.stretch
+    monkeypatch.setattr(JoinedRows, "stretch", lambda self, *range_: asked.append(range_) or stretch(self, *range_))
+    a, b, y = RNG.standard_normal((D, 3)), RNG.standard_normal((2, 3)), RNG.standard_normal((N, 2))
+    data = PairedViews(files_in_parts, y, block_rows=30)  # a file beside an array
+    data.rows.reduction.n_threads = 2
+    data.moments  # noqa: B018
+    asked.clear()
+    products = data.products(a, b)
+    x, y = X - X.mean(axis=0), y - y.mean(axis=0)
+    for found, expected in zip(products, (x.T @ x @ a, x.T @ y @ b, y.T @ y @ b, y.T @ x @ a), strict=True):
+        np.testing.assert_allclose(found, expected / N, atol=1e-12)
+    bounds = [*range(0, N, 100), 650, N]  # of two stretches in each section; the last section is shorter
+    assert sorted(asked) == [(low, high, 30) for low, high in zip(sorted(bounds)[:-1], sorted(bounds)[1:], strict=True)]
 
 
 class Chunked:
