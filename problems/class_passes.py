@@ -13,7 +13,17 @@ from manifolds.sketching import require_integer
 from problems.class_pilots import chosen_rows, means_of_classes, streamed_pilots
 from problems.class_rows import ClassRows
 from problems.dask_rows import DaskCodes
-from problems.row_blocks import ChosenRows, as_data, bytes_per_row, empty_like, has_sparse_rows, is_dask, zeros
+from problems.row_blocks import (
+    ChosenRows,
+    as_data,
+    bytes_per_row,
+    empty_like,
+    for_products,
+    has_sparse_rows,
+    is_dask,
+    product_like,
+    zeros,
+)
 from problems.row_passes import NotFiniteError, Part, RowBlock, RowPasses, StreamedRows, require_finite_sums, row_passes
 from problems.row_source import RowSource
 
@@ -46,7 +56,7 @@ class ClassPasses:
         if block_rows is not None:
             require_integer("block_rows", block_rows, smallest=1)
         self._rows = rows
-        self._roots = None if weights is None else convert(weights**0.5, self.like)
+        self._roots = None if weights is None else convert(weights**0.5, self._wide_like)
         known = isinstance(codes, DaskCodes)
         self.counts = self._wide(codes.counts if known else np.bincount(codes, weights, minlength=n_classes))
         self._large = max(64, _BLOCK_BYTES // bytes_per_row(x)) if block_rows is None else int(block_rows)
@@ -116,7 +126,7 @@ class ClassPasses:
         ``start`` makes sums of zeros, and ``add`` adds some rows to them. Returns what the means differ from the pilots
         by, and the sums.
         """
-        xp, like, pilots, wide = namespace(self.like), self.like, self._shifts, self._wide_like
+        xp, like, pilots, wide = namespace(self.like), product_like(self.data), self._shifts, self._wide_like
         shape = tuple(self._pilots.shape)
 
         def part(blocks: Iterator[RowBlock]) -> tuple[Array, ...]:
@@ -124,6 +134,7 @@ class ClassPasses:
             with np.errstate(invalid="ignore"):  # NaN and infinity end in an error of their own
                 for block in blocks:
                     rows = ClassRows.of(block).shifted(pilots)
+                    rows = rows._replace(view=for_products(rows.view))
                     sums += add_signed_rows(zeros(like, shape, like.dtype), rows.view, *rows.onehot())
                     require_finite_sums(sums, block)
                     if add is not None:

@@ -36,6 +36,10 @@ class ClassRows(NamedTuple):
         """The row of each row's class, times the root of its weight."""
         return shifted_rows(values[self.index], None, self.roots)
 
+    def weighted(self, values: Array) -> Array:
+        """A row of values for each row, times its weight."""
+        return shifted_rows(shifted_rows(values, None, self.roots), None, self.roots)
+
     def shifted(self, shifts: Array | None) -> ClassRows:
         """Rows minus the shift of their class, times the roots of their weights; sparse rows have no shift."""
         shift = None if shifts is None else shifts[self.index]

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-from manifolds.linalg import Array, is_array, machine_epsilon, namespace
-from problems.co_moments import CoMoments, Covariances, add_to_diagonal, clear_differences, require_covariances
+from manifolds.linalg import Array, machine_epsilon, namespace
+from problems.co_moments import CoMoments, Covariances, clear_scatter, require_covariances
 from problems.data_matrix import ShiftedRows, as_ridge, gather, weighted
 from problems.joint_views import JointViews
-from problems.row_blocks import cross_product, has_sparse_rows, widened, zeros
+from problems.row_blocks import cross_product, for_products, product_like, zeros
 from problems.row_passes import RowBlock
 from rankopt.solvers.parameters import require_at_least
 
@@ -171,7 +171,7 @@ class PairedViews(JointViews):
             return [zeros(like, (shapes[i], shapes[j])) for i, j in ((0, 0), (0, 1), (1, 1))]
 
         def add(totals: list[Array], block: ShiftedRows) -> None:
-            left, right = (widened(view) if double or not is_array(view) else view for view in block.views)
+            left, right = (for_products(view, double=double) for view in block.views)
             if maps is not None:
                 left, right = left @ maps[0], right @ maps[1]
             totals[0] += cross_product(left, left)
@@ -187,15 +187,9 @@ class PairedViews(JointViews):
             gaps, means = (
                 [part @ mapping for part, mapping in zip(parts, maps, strict=True)] for parts in (gaps, means)
             )
-        gap_x, gap_y = gaps
-        diagonal = namespace(xx).linalg.diagonal
-        squares = [1.0 * diagonal(total) for total in (xx, yy)]  # copies
-        for total, (left, right) in ((xx, (gap_x, gap_x)), (xy, (gap_x, gap_y)), (yy, (gap_y, gap_y))):
-            total -= (weight * left)[:, None] * right
-        if maps is None:
-            for total, square, view in zip((xx, yy), squares, self.views, strict=True):
-                exact, left = double or has_sparse_rows(view.data), 1.0 * diagonal(total)
-                add_to_diagonal(total, clear_differences(left, square, xx if exact else like) - left)
+        for total, gap, view in zip((xx, yy), gaps, self.views, strict=True):
+            clear_scatter(total, gap, weight, product_like(view.data, double=double))
+        xy -= (weight * gaps[0])[:, None] * gaps[1]
         return CoMoments(weight, means[0], means[1], xx, xy, yy, machine_epsilon(x.like))
 
     def products(self, a: Array, b: Array) -> CovarianceProducts:

@@ -16,15 +16,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from manifolds.linalg import Array, convert, identity, is_array, is_torch_array, namespace, require_same_kind, to_numpy
+from manifolds.linalg import Array, convert, is_array, is_torch_array, namespace, require_same_kind, to_numpy
 from manifolds.sketching import Sketch
-from problems.co_moments import Moments, clear_differences
+from problems.co_moments import Moments, add_to_diagonal, clear_differences, clear_scatter
 from problems.row_blocks import (
     as_data,
     column_squares,
     column_sums,
     cross_product,
     empty_like,
+    for_products,
+    product_like,
     shifted_rows,
     widened,
     zeros,
@@ -117,19 +119,21 @@ class DataMatrix:
     def gram(self, *, double: bool = False) -> Array:
         """Dense covariance S, ridge included, in one pass; sums are in double precision.
 
-        With ``double``, so are the products of single-precision blocks, and what is returned.
+        With ``double``, so are the products of single-precision blocks, and what is returned. Those of sparse rows,
+        which are not shifted, always are. Columns that vary by rounding alone have zeros.
         """
         like, shape = self.like, self.shape
 
         def add(totals: list[Array], block: ShiftedRows) -> None:
-            view = widened(block.views[0]) if double else block.views[0]
+            view = for_products(block.views[0], double=double)
             totals[0] += cross_product(view, view)
 
         self.n_passes += 1
         gaps, (total,) = gather([self], self.rows, lambda: [zeros(like, shape)], add, 4096, 8 * shape[0] ** 2)
         gap, scale = self.cast(gaps[0], total.dtype), self.cast(self.moments.scale, total.dtype)
-        covariance = (total / self.total_weight - gap[:, None] * gap) / (scale[:, None] * scale)
-        covariance = covariance + self.reg * identity(self.n_features, total)
+        clear_scatter(total, gap, self.total_weight, product_like(self.data, double=double))
+        covariance = total / (self.total_weight * scale[:, None] * scale)
+        add_to_diagonal(covariance, self.reg)
         return covariance if double else self.cast(covariance)
 
     def products(self, a: Array) -> Array:
@@ -161,7 +165,8 @@ class DataMatrix:
         self.n_passes += 1
         gaps, (squares,) = gather([self], self.rows, lambda: [zeros(like, (d,))], add)
         squares /= self.total_weight
-        variances = clear_differences(squares - self.cast(gaps[0], squares.dtype) ** 2, squares, like)
+        gap = self.cast(gaps[0], squares.dtype)
+        variances = clear_differences(squares - gap * gap, squares, product_like(self.data))
         return self.cast(variances / self.cast(self.moments.scale, squares.dtype) ** 2 + self.reg)
 
     def transform(self, a: Array) -> Array:
@@ -213,7 +218,7 @@ class DataMatrix:
 
 
 class ShiftedRows(NamedTuple):
-    """Some rows of each matrix, minus a shift and times the roots of their weights."""
+    """Some rows of each matrix, minus a shift and times the roots of their weights, which are in double precision."""
 
     first: int
     views: list[Any]
@@ -268,7 +273,7 @@ def gather(
                 if not pilots:
                     pilots.extend(map(_pilot, block.views))
                 weights = block.vectors[0]
-                roots = None if weights is None else weights**0.5
+                roots = None if weights is None else widened(weights) ** 0.5
                 shifted = [shifted_rows(view, shift, roots) for view, shift in zip(block.views, pilots, strict=True)]
                 for i, view in enumerate(shifted):
                     sums[i] += column_sums(view, roots)
@@ -291,7 +296,7 @@ def gather(
     for matrix, pilot, total, square in zip(matrices, pilots, found[:count], found[count : 2 * count], strict=True):
         xp = namespace(total)
         gap, square = total / matrix.total_weight, square / matrix.total_weight
-        deviation = xp.sqrt(clear_differences(square - gap * gap, square, matrix.like))
+        deviation = xp.sqrt(clear_differences(square - gap * gap, square, product_like(matrix.data)))
         scale = xp.where((deviation > 0) & matrix.scale, deviation, xp.ones_like(deviation))
         gaps.append(gap)
         mean = matrix.cast(gap)
@@ -304,24 +309,24 @@ def sketch_together(matrices: Sequence[DataMatrix], sketch: Sketch, blocks: RowP
 
     S (X - 1 m^T) is the sketch of the shifted rows minus (S 1) (m - shift)^T, so the means come from the same pass.
     """
-    likes = [matrix.like for matrix in matrices]
-    lead, dtype = matrices[0], likes[0].dtype
+    likes, lead = [product_like(matrix.data) for matrix in matrices], matrices[0]
 
     def start() -> list[Array]:
-        return [zeros(like, (sketch.size, width), dtype) for like in likes for width in like.shape[1:]] + [
-            zeros(likes[0], (sketch.size, 1), dtype)
+        return [zeros(like, (sketch.size, width), like.dtype) for like in likes for width in like.shape[1:]] + [
+            zeros(likes[0], (sketch.size, 1))
         ]
 
     def add(totals: list[Array], block: ShiftedRows) -> None:
         for view, out in zip(block.views, totals[:-1], strict=True):
-            sketch.apply(view, block.first, out)
-        ones = zeros(likes[0], (block.views[0].shape[0], 1), dtype) + 1 if block.roots is None else block.roots[:, None]
+            sketch.apply(for_products(view), block.first, out)
+        ones = zeros(likes[0], (block.views[0].shape[0], 1)) + 1 if block.roots is None else block.roots[:, None]
         sketch.apply(ones, block.first, totals[-1])
 
     gaps, (*sketched, ones) = gather(matrices, blocks, start, add)
     factor = lead.total_weight**-0.5
     return [
-        (out * factor - ones * factor * matrix.cast(gap)) / matrix.moments.scale
+        matrix.cast(out * factor - matrix.cast(ones * factor, out.dtype) * matrix.cast(gap, out.dtype))
+        / matrix.moments.scale
         for matrix, out, gap in zip(matrices, sketched, gaps, strict=True)
     ]
 

@@ -11,18 +11,28 @@ contribute is subtracted afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from manifolds.linalg import Array, convert, machine_epsilon, namespace
+from manifolds.linalg import Array, convert, namespace
 from manifolds.scatter import add_signed_rows
 from manifolds.sketching import Sketch
 from problems.class_passes import ClassPasses
 from problems.class_rows import ClassRows
 from problems.class_statistics import ClassStatistics
+from problems.co_moments import clear_differences
 from problems.dask_rows import DaskCodes
-from problems.row_blocks import column_squares, cross_product, row_block, shifted_rows, widened, zeros
+from problems.row_blocks import (
+    column_squares,
+    cross_product,
+    for_products,
+    product_like,
+    row_block,
+    shifted_rows,
+    widened,
+    zeros,
+)
 from problems.row_passes import RowBlock
 from problems.row_source import FilteredRows, RowSource, stacked
 
@@ -79,14 +89,15 @@ class LabelledData(ClassPasses):
         weights : numpy array of shape (l,), optional
             Factors by which rows of each class count in the scatter (not in the means).
         double : bool
-            Whether products of single-precision data are taken in double precision, block by block; sums always are.
+            Whether products of single-precision dense rows are taken in double precision, block by block; those of
+            sparse rows, which are not shifted, and sums always are.
         """
-        factors = None if weights is None else convert(weights**0.5, self.like)
+        factors = None if weights is None else convert(weights**0.5, self._wide_like)
         wide, d = self._wide_like, self.n_features
 
         def add(totals: list[Array], rows: ClassRows) -> None:
             view = rows.view if factors is None else shifted_rows(rows.view, None, factors[rows.index])
-            view = widened(view) if double else view
+            view = for_products(view, double=double)
             totals[0] += cross_product(view, view)
 
         gaps, (scatter,) = self._reduce(lambda: [zeros(wide, (d, d))], add)
@@ -94,12 +105,15 @@ class LabelledData(ClassPasses):
         xp = namespace(scatter)
         squares = xp.linalg.diagonal(scatter)
         scatter = scatter - gaps.mT @ (gaps * counts[:, None])
-        varies = xp.astype(xp.linalg.diagonal(scatter) > self._rounding(squares), scatter.dtype)
+        like = product_like(self.data, double=double)
+        varies = xp.astype(clear_differences(xp.linalg.diagonal(scatter), squares, like) > 0, scatter.dtype)
         return ClassStatistics(self.counts, self.means, scatter * varies * varies[:, None])
 
     def product(self, a: Array) -> Array:
         """Product S_w a with the columns of a, in one pass."""
         pilots, shifts = self._shifts, self._narrow(self.means - self._pilots) @ a
+        if self.sparse:
+            return self._narrow(self._transposed(lambda rows: rows.weighted(rows.view @ a - shifts[rows.index]), a))
 
         def part(blocks: Iterator[RowBlock]) -> tuple[Array]:
             result = namespace(a).zeros_like(a, dtype=namespace(a).float64)
@@ -122,15 +136,12 @@ class LabelledData(ClassPasses):
         gaps, (squares,) = self._reduce(lambda: [zeros(wide, (d,))], add)
         xp = namespace(gaps)
         scatter = squares - xp.sum(gaps * gaps * self.counts[:, None], axis=0)
-        return self._narrow(xp.where(scatter > self._rounding(squares), scatter, 0 * scatter) / self.total)
-
-    def _rounding(self, squares: Array) -> Array:
-        """What rounding can leave of sums of squares from which those of the means are subtracted; less is zero."""
-        return 100 * machine_epsilon(self.like) * squares
+        return self._narrow(clear_differences(scatter, squares, product_like(self.data)) / self.total)
 
     def sketch(self, sketch: Sketch) -> Array:
         """Sketch S (X - means) / sqrt(total) of the centred rows, times the roots of their weights, in one pass."""
-        ones, like, shapes = convert(np.eye(self.n_classes), self.like), self.like, (self.n_features, self.n_classes)
+        like, shapes = product_like(self.data), (self.n_features, self.n_classes)
+        ones = convert(np.eye(self.n_classes), like)
 
         def add(totals: list[Array], rows: ClassRows) -> None:
             sketch.apply(rows.view, rows.first, totals[0])
@@ -140,7 +151,8 @@ class LabelledData(ClassPasses):
             return [zeros(like, (sketch.size, width), like.dtype) for width in shapes]
 
         gaps, (sketched, classes) = self._reduce(start, add, in_order=True)
-        return (sketched - classes @ self._narrow(gaps)) / self.total**0.5
+        centred = sketched - classes @ namespace(gaps).astype(gaps, like.dtype, copy=False)
+        return self._narrow(centred / self.total**0.5)
 
     def whitened_gram(self, w: Array) -> Array:
         """W^T S_w W, in one pass that forms the scores of the centred rows: nothing ill conditioned is squared."""
@@ -172,7 +184,7 @@ class LabelledData(ClassPasses):
             for block in blocks:
                 rows = ClassRows.of(block)
                 if sparse:
-                    view = rows.view
+                    view = widened(rows.view)
                     squares = view.multiply(view) @ inverse - 2 * (view @ (mean * inverse)) + mean**2 @ inverse
                 else:
                     squares = widened((rows.view - centre) ** 2 @ narrow)
@@ -199,18 +211,20 @@ class LabelledData(ClassPasses):
         It is made of all rows at once, so that those of a source are held in memory for it.
         """
         codes = self.codes.array.compute() if isinstance(self.codes, DaskCodes) else self.codes
-        means, index = self._narrow(self.means), self._as_index(codes)
+        dtype, index = product_like(self.data).dtype, self._as_index(codes)
+        means = namespace(self.means).astype(self.means, dtype, copy=False)
         self.n_passes += 1
         if isinstance(self.data, RowSource):
             rows = stacked(list(self.data.blocks(self._large)))
         else:
             rows = row_block(self.rows.matrices[0], 0, self.n_samples)
+        rows = for_products(rows)
         cross = (rows @ means.T)[:, index]
         gram = rows @ rows.T
         gram = (gram.toarray() if self.sparse else gram) - cross - cross.T + (means @ means.T)[index][:, index]
         if self._roots is not None:
             gram = gram * self._roots[:, None] * self._roots
-        return gram / self.total
+        return self._narrow(gram / self.total)
 
     def scores(self, a: Array) -> Array:
         """Centred rows times a, times the roots of their weights, divided by sqrt(total), shape (n, p); one pass."""
@@ -224,17 +238,30 @@ class LabelledData(ClassPasses):
 
     def adjoint(self, z: Array) -> Array:
         """The transpose of ``scores`` times a matrix of n rows, shape (d, p), in one pass."""
-        means, like, p = self.means, self._wide_like, z.shape[1]
+
+        def of_rows(rows: ClassRows) -> Array:
+            return shifted_rows(z[rows.first : rows.first + len(rows.codes)], None, rows.roots)
+
+        return self._narrow(self._transposed(of_rows, z) * self.total**0.5)
+
+    def _transposed(self, of_rows: Callable[[ClassRows], Array], a: Array) -> Array:
+        """Centred rows, transposed, times a function of the rows of as many columns as a, divided by the total weight.
+
+        Rows are not shifted. Where the function's sum over a class is but rounding, so is the correction by the mean,
+        which keeps that rounding from being multiplied by the mean.
+        """
+        means, like, p = self.means, self._wide_like, a.shape[1]
         shape, classes = (self.n_features, p), (self.n_classes, p)
 
         def part(blocks: Iterator[RowBlock]) -> tuple[Array, Array]:
             result, totals = zeros(like, shape), zeros(like, classes)
             for block in blocks:
-                rows, of_block = ClassRows.of(block), z[block.first : block.stop]
-                result += rows.view.T @ shifted_rows(of_block, None, rows.roots)
-                totals += add_signed_rows(zeros(like, classes, z.dtype), of_block, *rows.onehot())
+                rows = ClassRows.of(block)
+                values, codes = of_rows(rows), rows.codes[:, None]
+                result += rows.view.T @ values
+                totals += add_signed_rows(zeros(like, classes, values.dtype), values, codes, np.ones(codes.shape))
             return result, totals
 
         self.n_passes += 1
         result, totals = self.rows.sum(part)
-        return self._narrow((result - means.mT @ totals) / self.total**0.5)
+        return (result - means.mT @ totals) / self.total

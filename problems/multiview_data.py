@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from manifolds.linalg import Array, identity, is_array, machine_epsilon, namespace, require_real_floating
-from problems.co_moments import column_scales
+from problems.co_moments import clear_scatter, column_scales
 from problems.data_matrix import ShiftedRows, as_ridge, gather, weighted
 from problems.joint_views import JointViews
-from problems.row_blocks import cross_product, widened, zeros
+from problems.row_blocks import cross_product, for_products, product_like, zeros
 from problems.row_passes import RowBlock
 from rankopt.solvers.parameters import require_at_least
 
@@ -159,7 +159,8 @@ class MultiviewData(JointViews):
         Parameters
         ----------
         double : bool
-            Whether products of single-precision blocks are taken in double precision, too, and not only added up in it.
+            Whether products of single-precision dense rows are taken in double precision, too, and not only added up in
+            it. Those of sparse rows, which are not shifted, always are.
         """
         xp, m = namespace(self.like), len(self.views)
         blocks = self._covariance_blocks([(i, j) for i in range(m) for j in range(i, m)], double=double)
@@ -233,7 +234,7 @@ class MultiviewData(JointViews):
             return [zeros(like, (sizes[i], sizes[j])) for i, j in pairs]
 
         def add(totals: list[Array], block: ShiftedRows) -> None:
-            views = [widened(view) for view in block.views] if double else block.views
+            views = [for_products(view, double=double) for view in block.views]
             for total, (i, j) in zip(totals, pairs, strict=True):
                 total += cross_product(views[i], views[j])
 
@@ -241,7 +242,12 @@ class MultiviewData(JointViews):
         parts, found = gather(self.views, self.rows, start, add, 4096, 8 * sum(self.n_features) ** 2)
         wide, weight = found[0].dtype, lead.total_weight
         gaps = [lead.cast(gap, wide) for gap in parts]
-        sums = {(i, j): total - weight * gaps[i][:, None] * gaps[j] for (i, j), total in zip(pairs, found, strict=True)}
+        sums = dict(zip(pairs, found, strict=True))
+        for (i, j), total in sums.items():
+            if i == j:
+                clear_scatter(total, gaps[i], weight, product_like(self.views[i].data, double=double))
+            else:
+                total -= (weight * gaps[i])[:, None] * gaps[j]
         factors = [
             column_scales(
                 sums[i, i], lead.cast(view.moments.mean, wide), weight, machine_epsilon(lead.like), scale=self.scale

@@ -115,6 +115,12 @@ def density(data: Any) -> float:
     return float(data.nnz / (data.shape[0] * data.shape[1]))
 
 
+def product_like(data: Any, *, double: bool = False) -> Array:
+    """Empty array in the precision of products of rows: double for sparse ones, which are not shifted, or if wanted."""
+    like = empty_like(data)
+    return widened(like) if double or has_sparse_rows(data) else like
+
+
 def zeros(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
     """Zeros in the library and on the device of an array, in double precision unless a dtype is given."""
     xp, device = namespace(like), {"device": like.device} if is_torch_array(like) else {}
@@ -122,10 +128,14 @@ def zeros(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
 
 
 def shifted_rows(block: Any, shift: Array | None, factors: Array | None) -> Any:
-    """Rows minus a common shift, each times its own factor; sparse rows are never shifted."""
+    """Rows minus a common shift, each times its own factor; sparse rows are never shifted.
+
+    Sparse rows get the precision of the factors: what their means contribute is subtracted later, and has to be known
+    to all digits.
+    """
     if is_array(block):
         block = block if shift is None else block - shift
-        return block if factors is None else block * factors[:, None]
+        return block if factors is None else block * _narrowed(factors, block)[:, None]
     if factors is None:
         return block
     return type(block)(block.multiply(factors[:, None]))
@@ -134,15 +144,16 @@ def shifted_rows(block: Any, shift: Array | None, factors: Array | None) -> Any:
 def column_sums(block: Any, weights: Array | None = None) -> Array:
     """Sums of columns, each row with a weight; of sparse rows in double precision."""
     if is_array(block):
-        return namespace(block).sum(block, axis=0) if weights is None else weights @ block
+        return namespace(block).sum(block, axis=0) if weights is None else _narrowed(weights, block) @ block
     weights = np.ones(block.shape[0]) if weights is None else weights.astype(np.float64)
     return block.T @ weights
 
 
 def column_squares(block: Any) -> Array:
-    """Sums of squares of columns."""
+    """Sums of squares of columns; of sparse rows in double precision."""
     if is_array(block):
         return namespace(block).sum(block * block, axis=0)
+    block = widened(block)
     return np.asarray(block.multiply(block).sum(axis=0)).ravel()
 
 
@@ -152,8 +163,18 @@ def cross_product(left: Any, right: Any) -> Array:
     return product if is_array(product) else product.toarray()
 
 
+def for_products(block: Any, *, double: bool = False) -> Any:
+    """Block in the precision of its products: double for sparse rows, which are not shifted, or if wanted."""
+    return widened(block) if double or not is_array(block) else block
+
+
 def widened(block: Any) -> Any:
-    """Block in double precision."""
-    return (
-        namespace(block).astype(block, namespace(block).float64, copy=False) if is_array(block) else block.astype(float)
-    )
+    """Block in double precision, without a copy where it is that already."""
+    if is_array(block):
+        return namespace(block).astype(block, namespace(block).float64, copy=False)
+    return block.astype(float, copy=False)
+
+
+def _narrowed(factors: Array, block: Array) -> Array:
+    """Factors of dense rows in their dtype."""
+    return namespace(block).astype(factors, block.dtype, copy=False)
