@@ -1,4 +1,4 @@
-"""Sparse rows in single precision, whose means are hundreds of deviations: as in double precision, though not shifted."""
+"""Sparse rows in single precision, whose means are hundreds of deviations, as in double precision."""
 
 from __future__ import annotations
 
