@@ -64,6 +64,8 @@ class ClassPasses:
         if block_rows is None and self.sparse and not isinstance(x, RowSource):
             block_rows = self.n_samples  # products with sparse rows do not gain from a cache
         self.rows: RowPasses = row_passes([matrix], [codes, self._as_index(codes), weights, self._roots], block_rows)
+        if not self.sparse:  # rows are copied to be shifted, and twice where they are chosen
+            self._large = min(self._large, self.rows.copied_rows // (1 if rows is None else 2))
         self.n_passes = 0
         self._pilots = self._pilot_means()
         self._means: Array | None = None

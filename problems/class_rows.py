@@ -42,5 +42,8 @@ class ClassRows(NamedTuple):
 
     def shifted(self, shifts: Array | None) -> ClassRows:
         """Rows minus the shift of their class, times the roots of their weights; sparse rows have no shift."""
-        shift = None if shifts is None else shifts[self.index]
-        return self._replace(view=shifted_rows(self.view, shift, self.roots))
+        if shifts is None:
+            return self._replace(view=shifted_rows(self.view, None, self.roots))
+        view = (-shifts)[self.index]
+        view += self.view  # in the only copy of the rows
+        return self._replace(view=shifted_rows(view, None, self.roots))

@@ -179,18 +179,20 @@ class LabelledData(ClassPasses):
         mean, inverse, sparse, like = mean - self._pilots[0], scale**-2, self.sparse, self._wide_like
         centre, narrow = self._narrow(self._pilots[0] + mean), self._narrow(inverse)
 
+        def of_block(block: RowBlock) -> Array:
+            rows = ClassRows.of(block)
+            if sparse:
+                view = widened(rows.view)
+                squares = view.multiply(view) @ inverse - 2 * (view @ (mean * inverse)) + mean**2 @ inverse
+            else:
+                gaps = rows.view - centre
+                gaps *= gaps
+                squares = widened(gaps @ narrow)
+            weighted = squares if rows.weights is None else squares * convert(rows.weights, like)
+            return weighted @ squares
+
         def part(blocks: Iterator[RowBlock]) -> tuple[Array]:
-            total = zeros(like, (1,))
-            for block in blocks:
-                rows = ClassRows.of(block)
-                if sparse:
-                    view = widened(rows.view)
-                    squares = view.multiply(view) @ inverse - 2 * (view @ (mean * inverse)) + mean**2 @ inverse
-                else:
-                    squares = widened((rows.view - centre) ** 2 @ narrow)
-                weighted = squares if rows.weights is None else squares * convert(rows.weights, like)
-                total += weighted @ squares
-            return (total,)
+            return (sum(map(of_block, blocks), zeros(like, (1,))),)
 
         self.n_passes += 1
         return float(self._large_sum(part)[0][0])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from manifolds.linalg import Array, identity, machine_epsilon, namespace, symmetric_part
+from manifolds.linalg import Array, machine_epsilon, namespace, symmetric_part
 from problems.class_labels import ClassMeans
 from problems.class_statistics import ClassStatistics
+from problems.co_moments import add_to_diagonal
 from problems.generalized_eigen import generalized_eigh
 from problems.labelled_data import LabelledData
 from problems.lda_solvers import Discriminants
+from problems.row_blocks import zeros
 from problems.whitening import gram_whitening
 
 
@@ -80,12 +82,16 @@ def ledoit_wolf(data: LabelledData, priors: Array) -> ShrunkenCovariances:
     """
     xp = namespace(data.counts)
     parts = [data.of_class(k) for k in range(data.n_classes)]
-    means, scatter, within = [], 0.0, 0.0
+    means = []
+    scatter, within = (zeros(data.like, (data.n_features,) * 2) for _ in range(2))
     for part, prior in zip(parts, priors, strict=True):
         own = part.statistics()
-        within = within + float(prior) * _ledoit_wolf(own.scatter / own.total, own.means[0], [part])
         means.append(own.means)
-        scatter = scatter + own.scatter
+        scatter += own.scatter
+        shrunk = _ledoit_wolf(own.scatter / own.total, own.means[0], [part])
+        shrunk *= float(prior)
+        within += shrunk
+        del own, shrunk  # no two classes at a time
     statistics = ClassStatistics(data.counts, xp.concat(means), scatter)
     data.adopt(statistics.means)
     total = total_covariance(statistics)
@@ -100,16 +106,22 @@ def _ledoit_wolf(covariance: Array, mean: Array, parts: list[LabelledData]) -> A
     epsilon = machine_epsilon(covariance)
     constant = variances <= n * epsilon * variances + (n * epsilon * mean) ** 2
     scale = xp.sqrt(xp.where(constant, xp.ones_like(variances), variances))
-    correlation = covariance / scale / scale[:, None]
-    mu = float(xp.sum(xp.linalg.diagonal(correlation))) / d
-    squared = float(xp.sum(correlation * correlation))
+    mu = float(xp.sum(variances / scale**2)) / d
+    squared = float(xp.linalg.matrix_norm(covariance / scale / scale[:, None])) ** 2
     beta = (sum(part.fourth_moment(mean, scale) for part in parts) / n - squared) / (d * n)
     delta = squared / d - mu**2
     intensity = min(beta, delta) / delta if d > 1 and min(beta, delta) > 0 else 0.0
-    return (1 - intensity) * covariance + intensity * mu * identity(d, covariance) * scale**2
+    return _towards(covariance, intensity, mu * scale**2)
 
 
 def _shrunk(covariance: Array, shrinkage: float) -> Array:
     d = covariance.shape[0]
     mean_variance = float(namespace(covariance).sum(namespace(covariance).linalg.diagonal(covariance))) / d
-    return (1 - shrinkage) * covariance + shrinkage * mean_variance * identity(d, covariance)
+    return _towards(covariance, shrinkage, mean_variance)
+
+
+def _towards(covariance: Array, share: float, variances: float | Array) -> Array:
+    """Covariance with a share of it replaced by that of a diagonal matrix."""
+    shrunk = (1 - share) * covariance
+    add_to_diagonal(shrunk, share * variances)
+    return shrunk

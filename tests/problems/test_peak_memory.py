@@ -39,7 +39,8 @@ def test_peak_memory_of_cca(options, offset, n, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("options", [{}, {"reg": 0.1}, {"shrinkage": 0.1}], ids=str)
-def test_peak_memory_of_lda(options, dtype):
-    x, y = rows(2 * D, 0, dtype, 10.0), np.arange(2 * D) % 5
+@pytest.mark.parametrize("n", [2 * D, 20 * D])
+@pytest.mark.parametrize("options", [{}, {"reg": 0.1}, {"shrinkage": 0.1}, {"shrinkage": "auto"}], ids=str)
+def test_peak_memory_of_lda(options, n, dtype):
+    x, y = rows(n, 0, dtype, 10.0), np.arange(n) % 5
     assert peak_bytes(lambda: LDA(**options).fit(x, y)) <= 0.1 * x.nbytes + 8 * 8 * D**2
