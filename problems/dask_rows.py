@@ -18,7 +18,7 @@ from manifolds.linalg import Array
 from problems.chunk_tasks import sum_over_chunks
 from problems.file_rows import row_dtype
 from problems.row_blocks import is_dask
-from problems.row_passes import Part, RowBlock, RowPasses, cut
+from problems.row_passes import SAMPLE_ROWS, Part, RowBlock, RowPasses, cut
 from problems.row_source import RowSource
 
 
@@ -301,7 +301,7 @@ def _codes_of(labels: Any, classes: np.ndarray, block_info: Any = None) -> np.nd
 
 
 def _head(block: Any) -> Any:
-    return block[:256]
+    return block[:SAMPLE_ROWS]
 
 
 def _checked(block: Any, words: str, block_info: Any = None) -> Any:

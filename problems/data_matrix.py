@@ -31,7 +31,7 @@ from problems.row_blocks import (
     widened,
     zeros,
 )
-from problems.row_passes import NotFiniteError, RowBlock, RowPasses, require_finite_sums, row_passes
+from problems.row_passes import SAMPLE_ROWS, NotFiniteError, RowBlock, RowPasses, require_finite_sums, row_passes
 
 
 class DataMatrix:
@@ -351,8 +351,10 @@ def _pilot(block: Any) -> Array | None:
     """
     if not is_array(block):
         return None
-    xp, rows = namespace(block), block[:256]
+    xp, rows = namespace(block), block[:SAMPLE_ROWS]
     mean = xp.mean(rows, axis=0)
+    # Entries that are not finite make no other rows so: the pass meets them where they are, and names their row.
+    mean = xp.where(xp.isfinite(mean), mean, xp.zeros_like(mean))
     spread = xp.mean((rows - mean) ** 2, axis=0)
     double = xp.finfo(block.dtype).bits == 64
     return None if double and bool(xp.all(mean * mean <= 4 * spread)) else mean

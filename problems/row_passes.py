@@ -49,7 +49,7 @@ _SHARE_OF_DATA = 0.03
 _COPY_BYTES = 2**21
 """Size of a copy of rows that matters nowhere."""
 
-_SAMPLE_ROWS = 256
+SAMPLE_ROWS = 256
 """Rows that a pilot mean is made from."""
 
 _MANY = 2**20
@@ -154,7 +154,7 @@ class MemoryRows(RowPasses):
         return self.sum(part, rows // 2) if sums_bytes < small else self.sum_in_order(part, rows)
 
     def sample(self) -> list[Any]:
-        rows = min(_SAMPLE_ROWS, self.most_rows)
+        rows = min(SAMPLE_ROWS, self.most_rows)
         return [matrix[:rows] if is_array(matrix) else matrix for matrix in self.matrices]
 
     def map(self, function: Callable[[RowBlock], Array]) -> Array:
@@ -254,7 +254,7 @@ class StreamedRows(RowPasses):
     def sample(self) -> list[Any]:
         if self.journal is None:
             return []
-        blocks = self.stream(_SAMPLE_ROWS)  # a pass that is known already has no first block
+        blocks = self.stream(SAMPLE_ROWS)  # a pass that is known already has no first block
         try:
             return next(blocks).views
         finally:

@@ -299,10 +299,12 @@ def test_chunks_are_made_within_the_task_of_their_sums():
 # ---------------------------------------------------------------------------------------------------- broken chunks
 
 
-def test_nan_in_chunk_7_is_named():
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("row", [777, 7], ids=["later", "in the sample that rows are shifted by"])
+def test_a_row_that_is_not_finite_is_named(row, value):
     x = X.copy()
-    x[777, 2] = np.nan
-    message = r"X contains NaN or infinity \(X, chunk 7, row 777\); clean or impute it first"
+    x[row, 2] = value
+    message = rf"X contains NaN or infinity \(X, chunk {row // 100}, row {row}\); clean or impute it first"
     with pytest.raises(ValueError, match=message):
         CCA(1).fit(chunked(x, 100), chunked(Y, 100))
     with pytest.raises(ValueError, match=message):
