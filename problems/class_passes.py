@@ -178,7 +178,7 @@ class ClassPasses:
             return self._pilots + self._reduce()[0]
         if isinstance(self.rows, StreamedRows):
             means, stop = streamed_pilots(self.rows, self.codes, self.n_classes, self._large)
-            self.n_passes += stop == self.n_samples and stop > self._large
+            self.n_passes += stop > max(self._large, self.n_samples // 2)
             return self._wide(means)
         chosen = chosen_rows(self.codes, self.n_classes)
         index = self._as_index(chosen)

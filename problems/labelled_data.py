@@ -58,7 +58,9 @@ class LabelledData(ClassPasses):
     Attributes
     ----------
     n_passes : int
-        Reads of the data so far.
+        Reads of the data so far. Rows of a file are first read until there are some of each class, by whose means they
+        are then shifted: that counts as a pass where it takes more than half of the rows, as it does where they are
+        sorted by class.
     counts : array of shape (l,)
         Weight of each class.
 

@@ -8,7 +8,7 @@ import scipy.sparse
 import torch
 
 from manifolds import CountSketch, SparseSignSketch
-from problems import LabelledData
+from problems import LabelledData, RowSource
 from tests.arrays import kind_of, to_float64
 from tests.problems.classes import labelled_rows, oracle
 
@@ -158,6 +158,35 @@ def test_rows_of_one_class(make):
     squares = np.sum(((rows - mean - 0.1) / scale) ** 2, axis=1)
     kind = torch.asarray if make is torch.asarray else np.asarray
     np.testing.assert_allclose(part.fourth_moment(kind(mean + 0.1), kind(scale)), squares @ squares, rtol=1e-10)
+
+
+class ReadRows(RowSource):
+    """Rows that count how many of them are read."""
+
+    dtype, shape = np.dtype("float64"), (N, D)
+
+    def __init__(self):
+        self.read = 0
+
+    def blocks(self, rows):
+        for first in range(0, N, rows):
+            self.read += len(X[first : first + rows])
+            yield X[first : first + rows]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "read"),
+    [((10, 10, N - 20), 64), ((N // 4, N // 4 - 50, N // 2 + 50), 320), ((300, 120, 280), 448), ((N - 20, 10, 10), N)],
+    ids=["at once", "before half of the rows", "after half of them", "at the end"],
+)
+def test_looking_for_rows_of_each_class_counts_as_a_pass_where_it_is_one(sizes, read):
+    rows = ReadRows()
+    data = LabelledData(rows, np.repeat(np.arange(L), sizes), L, block_rows=64)
+    assert rows.read == read
+    assert data.n_passes == round(read / N)
+    data.statistics()
+    assert rows.read == read + N
+    assert data.n_passes == round(read / N) + 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
