@@ -71,7 +71,7 @@ def test_scatter_within_classes(store, weights):
     expected = within_of(X_CLASSES, weights)
     data = LabelledData(store(X_CLASSES), CODES, L, weights=weights)
     statistics = data.statistics()
-    close(statistics.scatter / statistics.total, expected)
+    close(statistics.scatter / statistics.total, expected, 1e-8)
     np.testing.assert_allclose(data.variances(), np.diag(expected), rtol=TOLERANCE)
     a = np.diag(1 / np.sqrt(np.diag(expected))).astype(np.float32)
     close(data.product(a) @ np.diag(1 / np.diag(a)), expected, 1e-4)  # of scores in single precision
@@ -79,7 +79,17 @@ def test_scatter_within_classes(store, weights):
     factors = np.array([0.5, 1.0, 3.0])
     changed = (np.ones(N) if weights is None else weights) * factors[CODES]
     statistics = data.statistics(factors)
-    close(statistics.scatter / changed.sum(), within_of(X_CLASSES, changed))
+    close(statistics.scatter / changed.sum(), within_of(X_CLASSES, changed), 1e-8)
+
+
+def test_rows_of_one_class(store, weights):
+    data, w = LabelledData(store(X), 0 * CODES, 1, weights=weights), np.ones(N) if weights is None else weights
+    centred = X - np.average(X.astype(float), axis=0, weights=w)
+    scale = np.sqrt(np.diag(covariance_of(X, weights)))
+    expected = w @ np.sum((centred / scale) ** 2, axis=1) ** 2
+    assert data.fourth_moment(data.means[0], scale) == pytest.approx(expected, rel=1e-8)
+    rows = centred * np.sqrt(w / w.sum())[:, None]
+    np.testing.assert_allclose(data.row_gram(), rows @ rows.T, atol=1e-6)
 
 
 @pytest.mark.parametrize("solver", ["direct", "cholesky-qr", "block-pcg", "lobpcg", "riemannian"])
