@@ -27,7 +27,7 @@ from problems.labelled_data import LabelledData
 from problems.lda_parameters import check_parameters, takes_parts
 from problems.lda_shrinkage import ShrunkenCovariances, ledoit_wolf, shrunken, shrunken_discriminants
 from problems.lda_solvers import Discriminants, choose_solver, discriminants, dual, iterative
-from problems.row_blocks import as_data, density, is_dask
+from problems.row_blocks import as_data, density, is_dask, product_like
 from problems.row_source import RowSource
 from problems.whitening import cholesky_qr, gram_whitening, is_precise, row_space
 
@@ -320,11 +320,9 @@ class LDA(DiscriminantRule):
     def _direct(self, data: LabelledData, priors: Array) -> Discriminants | None:
         """Directions by the covariance; None where it is too ill conditioned and there is a choice."""
         accurate, like, statistics = self.solver == "auto", data.like, data.statistics()
-        if machine_epsilon(like) > machine_epsilon(statistics.scatter):
+        if machine_epsilon(product_like(data.data)) > machine_epsilon(statistics.scatter):
             result = self._by_gram(statistics, priors, like, accurate=False, truncate=False)
             squares = namespace(statistics.scatter).linalg.diagonal(statistics.scatter) / statistics.total
-            if data.sparse:  # rows are not centred before they are squared
-                squares = squares + statistics.counts @ statistics.means**2 / statistics.total
             if result is not None and is_precise([squares], [result.directions], result.condition, like):
                 return result
             # Products in double precision see directions that products of the data's own dtype do not.

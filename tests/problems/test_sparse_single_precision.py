@@ -145,3 +145,7 @@ def test_block_pcg_leaves_out_columns_of_the_small_view_that_do_not_vary(store):
         model = CCA(2, solver="block-pcg", random_state=0).fit(store(x), y)
     np.testing.assert_allclose(model.correlations_, expected.correlations_, rtol=1e-6)
     assert not model.x_rotations_[1].any()
+
+
+def test_a_second_look_in_double_precision_is_not_needed(store):
+    assert LDA(solver="direct").fit(store(X_CLASSES), CODES).n_passes_ == 1
