@@ -144,23 +144,24 @@ def clear_differences(differences: Array, squares: Array, like: Array) -> Array:
     return namespace(squares).where(differences > 100 * machine_epsilon(like) * squares, differences, 0 * squares)
 
 
-def clear_scatter(sums: Array, gap: Array, weight: float, like: Array) -> None:
-    """Make a scatter matrix about the mean of sums of products of shifted rows, in place.
+def clear_scatter(sums: Array, gaps: Array, weights: float | Array, like: Array) -> None:
+    """Make a scatter matrix about the means of sums of products of shifted rows, in place.
 
     Rows and columns are zero where the column of the data varies by rounding alone.
 
     Parameters
     ----------
     sums : array of shape (d, d)
-    gap : array of shape (d,)
-        What the mean differs by from the shift.
-    weight : float
+    gaps : array of shape (l, d)
+        What the mean of each group of rows differs by from their shift.
+    weights : float or array of shape (l, 1)
+        Of each group.
     like : array
         Of the dtype of the products that were added up.
     """
     xp = namespace(sums)
     squares = 1.0 * xp.linalg.diagonal(sums)  # a copy
-    sums -= (weight * gap)[:, None] * gap
+    sums -= gaps.mT @ (weights * gaps)
     varies = xp.astype(clear_differences(xp.linalg.diagonal(sums), squares, like) > 0, sums.dtype)
     sums *= varies
     sums *= varies[:, None]

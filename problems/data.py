@@ -188,7 +188,7 @@ class PairedViews(JointViews):
                 [part @ mapping for part, mapping in zip(parts, maps, strict=True)] for parts in (gaps, means)
             )
         for total, gap, view in zip((xx, yy), gaps, self.views, strict=True):
-            clear_scatter(total, gap, weight, product_like(view.data, double=double))
+            clear_scatter(total, gap[None, :], weight, product_like(view.data, double=double))
         xy -= (weight * gaps[0])[:, None] * gaps[1]
         return CoMoments(weight, means[0], means[1], xx, xy, yy, machine_epsilon(x.like))
 

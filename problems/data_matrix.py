@@ -131,7 +131,7 @@ class DataMatrix:
         self.n_passes += 1
         gaps, (total,) = gather([self], self.rows, lambda: [zeros(like, shape)], add, 4096, 8 * shape[0] ** 2)
         gap, scale = self.cast(gaps[0], total.dtype), self.cast(self.moments.scale, total.dtype)
-        clear_scatter(total, gap, self.total_weight, product_like(self.data, double=double))
+        clear_scatter(total, gap[None, :], self.total_weight, product_like(self.data, double=double))
         covariance = total / (self.total_weight * scale[:, None] * scale)
         add_to_diagonal(covariance, self.reg)
         return covariance if double else self.cast(covariance)

@@ -21,7 +21,7 @@ from manifolds.sketching import Sketch
 from problems.class_passes import ClassPasses
 from problems.class_rows import ClassRows
 from problems.class_statistics import ClassStatistics
-from problems.co_moments import clear_differences
+from problems.co_moments import clear_differences, clear_scatter
 from problems.dask_rows import DaskCodes
 from problems.row_blocks import (
     column_squares,
@@ -104,12 +104,8 @@ class LabelledData(ClassPasses):
 
         gaps, (scatter,) = self._reduce(lambda: [zeros(wide, (d, d))], add)
         counts = self.counts if weights is None else self.counts * self._wide(weights)
-        xp = namespace(scatter)
-        squares = xp.linalg.diagonal(scatter)
-        scatter = scatter - gaps.mT @ (gaps * counts[:, None])
-        like = product_like(self.data, double=double)
-        varies = xp.astype(clear_differences(xp.linalg.diagonal(scatter), squares, like) > 0, scatter.dtype)
-        return ClassStatistics(self.counts, self.means, scatter * varies * varies[:, None])
+        clear_scatter(scatter, gaps, counts[:, None], product_like(self.data, double=double))
+        return ClassStatistics(self.counts, self.means, scatter)
 
     def product(self, a: Array) -> Array:
         """Product S_w a with the columns of a, in one pass."""

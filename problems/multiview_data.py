@@ -245,7 +245,7 @@ class MultiviewData(JointViews):
         sums = dict(zip(pairs, found, strict=True))
         for (i, j), total in sums.items():
             if i == j:
-                clear_scatter(total, gaps[i], weight, product_like(self.views[i].data, double=double))
+                clear_scatter(total, gaps[i][None, :], weight, product_like(self.views[i].data, double=double))
             else:
                 total -= (weight * gaps[i])[:, None] * gaps[j]
         factors = [
