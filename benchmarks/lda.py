@@ -30,9 +30,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from manifolds import SketchedGramPreconditioner, SparseSignSketch
 from problems import LDA, LabelledData
 
+from ._data import DATA
 from ._table import publish
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 RIDGE, SHRINKAGE = 1e-4, 1e-3
 SECTOR_RIDGE = 1e-4
 ONCE = ("block-pcg", "diagonal", "lobpcg", "riemannian", "lobpcg, ridge")

@@ -112,9 +112,15 @@ def styles(names: Any) -> dict[str, dict]:
     }
 
 
+def is_whole(options: argparse.Namespace) -> bool:
+    """Whether all problems are run in all sizes, as the documentation says it."""
+    everything = set(options.size) == set(SIZES) and not options.problems and not rotations.missing(options.graphs)
+    return everything and options.rounds is None and options.clock == "process"
+
+
 def publish_all(measured: list[Measured], options: argparse.Namespace) -> None:
-    """Print and write tables and picture; those of the documentation only where all sizes and problems were run."""
-    whole = set(options.size) == set(SIZES) and not options.problems
+    """Print and write tables and picture; those of the documentation only of whole runs."""
+    whole = is_whole(options)
     extra = {"rounds": ROUNDS, "clock": options.clock, "accuracies": ACCURACIES}
     special = sorted({name for one in measured for name in one.runs} - set(GENERAL), key=lambda name: not is_ours(name))
     eigen = [one for one in measured if any(name in one.runs for name in (*DECLARED, *special))]
@@ -191,8 +197,8 @@ def main() -> None:
             f"{one['fastest / peer'] or np.nan:.2f}",
             flush=True,
         )
-    if not options.graphs.is_dir():
-        print(f"There is no folder {options.graphs}, so synchronisation was left out; see --graphs.")
+    for path in rotations.missing(options.graphs):
+        print(f"There is no {path}, so its synchronisation was left out; see --graphs and RANKOPT_DATA.")
     if not measured:
         raise SystemExit("There is no such problem; see the instances() of the modules in benchmarks/riemannian.")
     publish_all(measured, options)

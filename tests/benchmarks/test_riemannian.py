@@ -3,14 +3,18 @@
 import itertools
 import lzma
 import random
+import runpy
+from argparse import Namespace
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from benchmarks import _data
 from benchmarks.riemannian import __main__ as main
 from benchmarks.riemannian import averages, completion, eigenproblems, graph_cuts, rotations
 from benchmarks.riemannian.instances import Coordinates, Instance
@@ -140,6 +144,28 @@ def test_every_method_of_ours_is_measured_and_has_a_colour():
     assert set(OURS.values()) == {None, "newton-cg", "conjugate-gradient", "lbfgs", "gradient-descent"}
     lines = main.styles(GENERAL)
     assert len({line["color"] for line in lines.values()}) == len(GENERAL)
+
+
+def test_only_whole_runs_write_the_tables_of_the_documentation(tmp_path):
+    for name in ("smallGrid3D", "intel", "sphere2500", "torus3D"):
+        (tmp_path / f"{name}.g2o.xz").touch()
+    whole = {"size": ["tiny", "small", "large"], "problems": (), "rounds": None, "clock": "process", "graphs": tmp_path}
+    assert main.is_whole(Namespace(**whole))
+    for change in ({"size": ["tiny"]}, {"problems": ["cut"]}, {"rounds": 1}, {"clock": "wall"}):
+        assert not main.is_whole(Namespace(**whole | change))
+    (tmp_path / "intel.g2o.xz").unlink()
+    assert not main.is_whole(Namespace(**whole))
+    assert [path.name for path in rotations.missing(tmp_path)] == ["intel.g2o.xz"]
+    assert sum(make.func is rotations.synchronisation for _, make in rotations.instances(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("value", ["/somewhere/else", "", None])
+def test_the_folder_of_the_data_is_named_by_the_environment(value, monkeypatch):
+    monkeypatch.delenv("RANKOPT_DATA", raising=False)
+    if value is not None:
+        monkeypatch.setenv("RANKOPT_DATA", value)
+    found = runpy.run_path(_data.__file__)["DATA"]
+    assert found == Path(value or Path(__file__).parents[3] / "shared" / "data")
 
 
 # ------------------------------------------------------------------------------------------------------- tables
