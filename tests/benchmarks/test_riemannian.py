@@ -14,7 +14,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from benchmarks import _data
+from benchmarks import _data, _table
 from benchmarks.riemannian import __main__ as main
 from benchmarks.riemannian import averages, completion, eigenproblems, graph_cuts, rotations
 from benchmarks.riemannian.instances import Coordinates, Instance
@@ -166,6 +166,18 @@ def test_the_folder_of_the_data_is_named_by_the_environment(value, monkeypatch):
         monkeypatch.setenv("RANKOPT_DATA", value)
     found = runpy.run_path(_data.__file__)["DATA"]
     assert found == Path(value or Path(__file__).parents[3] / "shared" / "data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["/a/benchmarks/lda.py"], "make bench NAME=lda"),
+        (["/a/benchmarks/files.py", "--gigabytes", "20"], "python -m benchmarks.files --gigabytes 20"),
+        (["/a/benchmarks/riemannian/__main__.py"], "make bench NAME=riemannian"),
+    ],
+)
+def test_tables_name_the_command_that_repeats_them(arguments, command):
+    assert _table.command(arguments) == command
 
 
 # ------------------------------------------------------------------------------------------------------- tables
