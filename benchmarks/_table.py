@@ -28,18 +28,21 @@ def publish(name: str, title: str, rows: list[dict], *, page: bool | Sequence[st
     if page:
         _PAGES.mkdir(exist_ok=True)
         table = _PAGES / f"{name}.txt"
-        table.write_text(_as_list_table(_script(), title, columns if page is True else page, rows), encoding="utf-8")
+        table.write_text(
+            _as_list_table(command(sys.argv), title, columns if page is True else page, rows), encoding="utf-8"
+        )
         print(f"table of the documentation: {table}")
 
 
-def _script() -> str:
-    """Name of the benchmark: a module, or a package that is run by its ``__main__``."""
-    path = Path(sys.argv[0])
-    return path.parent.name if path.stem == "__main__" else path.stem
+def command(arguments: Sequence[str]) -> str:
+    """The command that repeats a run: of a module, or a package that is run by its ``__main__``, with its options."""
+    path, options = Path(arguments[0]), arguments[1:]
+    name = path.parent.name if path.stem == "__main__" else path.stem
+    return " ".join([f"python -m benchmarks.{name}", *options]) if options else f"make bench NAME={name}"
 
 
 def _as_list_table(script: str, title: str, columns: Sequence[str], rows: list[dict]) -> str:
-    lines = [f".. list-table:: {title}, by ``make bench NAME={script}``", "   :header-rows: 1", ""]
+    lines = [f".. list-table:: {title}, by ``{script}``", "   :header-rows: 1", ""]
     for cells in (columns, *([_text(row[column]) for column in columns] for row in rows)):
         lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(cells)]
     return "\n".join(lines) + "\n"

@@ -290,7 +290,7 @@ def batch_table(setting: Setting) -> None:
             {
                 "problems": family.name,
                 "GPU s": gpu,
-                "processor s": processor,
+                "processor s, one run": processor,
                 "times faster": processor / gpu,
                 "success": float(result.success.double().mean()),
                 "at the optimum": float(np.mean(gap < 1e-6)),

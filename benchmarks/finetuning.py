@@ -31,10 +31,10 @@ from torch import nn
 from problems import Corpus, LanguageModel, LanguageModelConfig, TrainingOptions, TrainingStep, read_text, train
 from rankopt import AdaRankGrad, GaLore, memory_report, param_groups
 
+from ._data import DATA
 from ._table import publish
 
 RESULTS = Path(__file__).parent / "results"
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 MATRICES = ("query", "key", "value", "output", "gate", "up", "down")
 
 
@@ -322,7 +322,7 @@ def best_rate(runs: dict[float, dict]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=SHARED_DATA, help="folder with wikipedia-en-2015 and sst-2")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with wikipedia-en-2015 and sst-2")
     parser.add_argument("--quick", action="store_true", help="two minutes, to try it out; the numbers mean nothing")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: %(default)s)")
     for name in ("width", "n_layers", "pretraining_steps", "steps", "seeds"):

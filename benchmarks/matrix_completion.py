@@ -24,9 +24,9 @@ from problems import AlternatingMinimization, CompletionProblem, MatrixCompletio
 from problems.entry_biases import Biases
 from rankopt import CostChange, GradientNorm, MaxIterations, minimize
 
+from ._data import DATA
 from ._table import publish
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "ratings-gcmc"
 NAMES = ("flixster", "douban")
 RANKS, RIDGES = (1, 3), (0.1, 0.3, 1.0)
 BIAS_REG = 3.0
@@ -128,7 +128,9 @@ def run(name: str, train: ObservedEntries, rank: int, reg: float):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder with flixster.mat.xz and douban.mat.xz")
+    parser.add_argument(
+        "--data", type=Path, default=DATA / "ratings-gcmc", help="folder with flixster.mat.xz and douban.mat.xz"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
     if not arguments.data.is_dir():

@@ -23,9 +23,9 @@ from cca_zoo.linear import MCCA
 
 from problems import MultiviewCCA, SumCor
 
+from ._data import DATA
 from ._table import publish
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 P = 5
 SLOW = 10.0
 """Seconds above which a solver runs once."""

@@ -14,10 +14,11 @@ import torch
 
 from problems import Corpus, LanguageModelConfig, TrainingOptions, read_text, train
 
+from ._data import DATA
 from ._table import publish
 
 RUNS = Path(__file__).parent / "results" / "training_quality.jsonl"
-DATA = Path(__file__).parents[2] / "shared" / "data" / "wikipedia-en-2015" / "wiki_AA_00-39.txt.xz"
+TEXT = DATA / "wikipedia-en-2015" / "wiki_AA_00-39.txt.xz"
 ARTICLE = r"^</?doc.*$"
 SEEDS = (0, 1, 2)
 PAGE = (
@@ -68,7 +69,7 @@ def main():
 
 def parsed_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--data", type=Path, default=TEXT)
     parser.add_argument("--runs", type=Path, default=RUNS, help="file of finished runs")
     parser.add_argument("--characters", type=int, default=20_000_000)
     parser.add_argument("--width", type=int, default=128)

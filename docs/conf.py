@@ -2,7 +2,10 @@
 
 import importlib
 import inspect
+import os
+import runpy
 from importlib.metadata import version as distribution_version
+from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -37,6 +40,9 @@ numpydoc_show_class_members = False  # docs/_templates/autosummary/class.rst sho
 plot_formats = [("svg", 100)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
+
+# Examples find public data sets where the benchmarks do.
+os.environ["RANKOPT_DATA"] = str(runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "_data.py"))["DATA"])
 
 # Every example runs in the build, and its assertions with it.
 sphinx_gallery_conf = {

@@ -11,6 +11,9 @@ import numpy as np
 from .instruments import Run
 from .profiles import best_of, performance_ratios, profile
 
+FACTORS = np.array([1.2, 2.0, 4.0])
+"""Of the fastest solver's time, within which solvers are counted."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -112,24 +115,29 @@ def _worst(runs: Sequence[Run]) -> float | None:
 
 
 def solver_rows(measured: Sequence[Measured], names: Sequence[str]) -> list[dict]:
-    """A line for each solver: on what share of the instances it is the fastest, and how far behind it is else."""
+    """A line for each solver: on how many instances it is the fastest, and how far behind it is else.
+
+    Shares are of the instances that it was tried on.
+    """
     times = times_of(measured, names)
     ratios = performance_ratios(times)
-    shares = profile(ratios, np.array([1.0, 1.2, 2.0, 4.0]))
     rows = []
     for k, name in enumerate(names):
         solved = np.isfinite(times[:, k])
+        tried = np.array([name in one.runs for one in measured])
+        shares = profile(ratios[tried, k : k + 1], FACTORS)[:, 0] if tried.any() else [None] * len(FACTORS)
         rows.append(
             {
                 "solver": name,
-                "tried on": sum(name in one.runs for one in measured),
+                "tried on": int(tried.sum()),
                 "solved": int(solved.sum()),
                 "fastest": int((ratios[:, k] == 1).sum()),
-                "within 1.2": float(shares[1, k]),
-                "within 2": float(shares[2, k]),
-                "within 4": float(shares[3, k]),
-                "mean ratio": float(np.exp(np.log(ratios[solved, k]).mean())) if solved.any() else None,
             }
+            | {
+                f"within {factor:g}": None if share is None else float(share)
+                for factor, share in zip(FACTORS, shares, strict=True)
+            }
+            | {"mean ratio": float(np.exp(np.log(ratios[solved, k]).mean())) if solved.any() else None}
         )
     return rows
 

@@ -23,12 +23,15 @@ from scipy.spatial.transform import Rotation
 
 from manifolds import Power, Rotations
 
+from .._data import DATA
 from .instances import Coordinates, Instance, orthonormality_error
 from .instruments import Functions
 from .libraries import geoopt
 from .references import accurate_point, require_proof
 
-GRAPHS = Path(__file__).parents[3] / "shared" / "data" / "se-sync-pose-graphs"
+GRAPHS = DATA / "se-sync-pose-graphs"
+POSE_GRAPHS = (("small", "smallGrid3D"), ("small", "intel"), ("large", "sphere2500"), ("large", "torus3D"))
+"""Size and name of each."""
 NOISE = 0.3
 """Standard deviation, in radians and for each axis, by which start points are turned off the spectral solution."""
 
@@ -161,7 +164,18 @@ def instances(graphs: Path = GRAPHS) -> Iterator[tuple[str, Any]]:
     """Size and maker of every instance; graphs that are not in the folder are left out."""
     for size, n in (("tiny", 3), ("small", 10), ("small", 40), ("large", 150)):
         yield size, partial(procrustes, size, n)
-    for size, graph in (("small", "smallGrid3D"), ("small", "intel"), ("large", "sphere2500"), ("large", "torus3D")):
-        path = graphs / f"{graph}.g2o.xz"
-        if path.exists():
+    absent = missing(graphs)
+    for size, graph in POSE_GRAPHS:
+        path = graph_file(graphs, graph)
+        if path not in absent:
             yield size, partial(synchronisation, size, path)
+
+
+def graph_file(graphs: Path, graph: str) -> Path:
+    """File of a pose graph."""
+    return graphs / f"{graph}.g2o.xz"
+
+
+def missing(graphs: Path = GRAPHS) -> list[Path]:
+    """Files of pose graphs that are not there."""
+    return [path for _, graph in POSE_GRAPHS if not (path := graph_file(graphs, graph)).exists()]

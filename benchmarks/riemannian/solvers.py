@@ -151,6 +151,7 @@ def direct(name: str, instance: Instance, start: Any, instrument: Instrument) ->
 # -------------------------------------------------------------------------------------------------- by instance
 OURS = {
     "rankopt, default": None,
+    "rankopt NewtonCG": "newton-cg",
     "rankopt ConjugateGradient": "conjugate-gradient",
     "rankopt LBFGS": "lbfgs",
     "rankopt GradientDescent": "gradient-descent",

@@ -7,6 +7,7 @@ squares supplies what a descent on the surface needs, tangent spaces, gradients 
 """
 
 import lzma
+import os
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,9 +16,10 @@ import numpy as np
 from problems import minimize_on_samples
 
 # %%
-# The points are the vertices of the Stanford bunny where its mesh is at hand, else random points of a torus.
+# The points are the vertices of the Stanford bunny where its mesh is in the folder that RANKOPT_DATA names, else random
+# points of a torus.
 
-mesh = Path("../../../shared/data/meshes/stanford-bunny.obj.xz")
+mesh = Path(os.environ.get("RANKOPT_DATA", "."), "meshes", "stanford-bunny.obj.xz")
 if mesh.exists():
     with lzma.open(mesh, "rt") as lines:
         points = np.unique([line.split()[1:4] for line in lines if line.startswith("v ")], axis=0).astype(float)

@@ -2,20 +2,27 @@
 
 import itertools
 import lzma
+import random
+import runpy
+from argparse import Namespace
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from benchmarks import _data, _table
+from benchmarks.riemannian import __main__ as main
 from benchmarks.riemannian import averages, completion, eigenproblems, graph_cuts, rotations
 from benchmarks.riemannian.instances import Coordinates, Instance
 from benchmarks.riemannian.instruments import CountedMatrix, Functions, Instrument, OutOfTime, Run, TargetReached, Task
 from benchmarks.riemannian.profiles import best_of, draw, performance_ratios, profile
 from benchmarks.riemannian.references import require_proof
 from benchmarks.riemannian.report import Measured, run_rows, solver_rows, time_rows, verdict_rows, work_rows
-from benchmarks.riemannian.solvers import general_solvers, special_solvers
+from benchmarks.riemannian.solvers import GENERAL, OURS, general_solvers, special_solvers
 from manifolds import Euclidean, Rotations, check_gradient, check_hessian
 
 MODULES = (eigenproblems, rotations, averages, completion, graph_cuts)
@@ -114,6 +121,65 @@ def test_a_slow_run_is_ended():
     assert (run.reached, run.ended, run.excess) == ((2, None), "time", 0.01)
 
 
+def test_a_solver_that_fails_once_before_the_rounds_is_measured_and_one_that_fails_twice_is_not(monkeypatch):
+    calls = []
+
+    def failing(times, instance, start, instrument):
+        calls.append(times)
+        if calls.count(times) <= times:
+            raise ValueError
+        stepping(instance, start, instrument)
+
+    solvers = {f"fails {times}": partial(failing, times) for times in (1, 10)}
+    monkeypatch.setattr(main, "general_solvers", lambda instance, tune: solvers)
+    monkeypatch.setattr(main, "OURS", {"rankopt, default": None})
+    instance = parabola(manifold=lambda: Euclidean(1), start=lambda seed: np.array([10.0]))
+    functions = Functions(lambda x: float(np.sum(x**2)), lambda x: 2 * x, lambda x, v: 2 * v)
+    measured = main.measure(replace(instance, functions=functions), 3, random.Random(0), ticking())
+    assert [run.solved for run in measured.runs["fails 1"]] == [True, True, True]
+    assert [run.ended for run in measured.runs["fails 10"]] == ["ValueError"]
+
+
+def test_every_method_of_ours_is_measured_and_has_a_colour():
+    assert set(OURS.values()) == {None, "newton-cg", "conjugate-gradient", "lbfgs", "gradient-descent"}
+    lines = main.styles(GENERAL)
+    assert len({line["color"] for line in lines.values()}) == len(GENERAL)
+
+
+def test_only_whole_runs_write_the_tables_of_the_documentation(tmp_path):
+    for name in ("smallGrid3D", "intel", "sphere2500", "torus3D"):
+        (tmp_path / f"{name}.g2o.xz").touch()
+    whole = {"size": ["tiny", "small", "large"], "problems": (), "rounds": None, "clock": "process", "graphs": tmp_path}
+    assert main.is_whole(Namespace(**whole))
+    for change in ({"size": ["tiny"]}, {"problems": ["cut"]}, {"rounds": 1}, {"clock": "wall"}):
+        assert not main.is_whole(Namespace(**whole | change))
+    (tmp_path / "intel.g2o.xz").unlink()
+    assert not main.is_whole(Namespace(**whole))
+    assert [path.name for path in rotations.missing(tmp_path)] == ["intel.g2o.xz"]
+    assert sum(make.func is rotations.synchronisation for _, make in rotations.instances(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("value", ["/somewhere/else", "", None])
+def test_the_folder_of_the_data_is_named_by_the_environment(value, monkeypatch):
+    monkeypatch.delenv("RANKOPT_DATA", raising=False)
+    if value is not None:
+        monkeypatch.setenv("RANKOPT_DATA", value)
+    found = runpy.run_path(_data.__file__)["DATA"]
+    assert found == Path(value or Path(__file__).parents[3] / "shared" / "data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["/a/benchmarks/lda.py"], "make bench NAME=lda"),
+        (["/a/benchmarks/files.py", "--gigabytes", "20"], "python -m benchmarks.files --gigabytes 20"),
+        (["/a/benchmarks/riemannian/__main__.py"], "make bench NAME=riemannian"),
+    ],
+)
+def test_tables_name_the_command_that_repeats_them(arguments, command):
+    assert _table.command(arguments) == command
+
+
 # ------------------------------------------------------------------------------------------------------- tables
 def runs(*seconds):
     counts = {"costs": 3, "gradients": 2, "hessians": 1, "products": 0}
@@ -156,6 +222,10 @@ def test_table_of_solvers():
     assert x["mean ratio"] == pytest.approx((1 * 3 * 1 * 1.25) ** 0.25)
     assert (y["tried on"], y["solved"], y["fastest"]) == (3, 2, 1)
     assert (peer["solved"], scipy["fastest"]) == (2, 1)
+    # Shares are of the instances that a solver was tried on: three for the peer, one for scipy.
+    assert (peer["within 2"], scipy["within 2"]) == (pytest.approx(2 / 3), 1)
+    (unknown,) = solver_rows(MEASURED[:1], ["scipy", "peer"])[:1]
+    assert (unknown["tried on"], unknown["within 2"], unknown["mean ratio"]) == (0, None, None)
 
 
 def test_tables_of_instances_and_runs():
