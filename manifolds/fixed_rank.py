@@ -13,7 +13,7 @@ from manifolds.linalg import (
     Array,
     Seed,
     as_generator,
-    expand,
+    combination,
     identity,
     inner_product,
     is_array,
@@ -157,14 +157,14 @@ class FixedRank(Manifold):
 
     def linear_combination(self, a: Any, u: Matrix, b: Any, v: Matrix) -> Matrix:
         """Vector a u + b v: a tangent vector where both are tangent at one point, else a matrix as factors or array."""
-        if isinstance(u, FixedRankTangent) and isinstance(v, FixedRankTangent) and (u is v or v.is_at(u.point)):
-            a, b = expand(a, 2), expand(b, 2)
-            return FixedRankTangent(u.point, *(a * p + b * q for p, q in zip(u[1:], v[1:], strict=True)))
+        if isinstance(u, FixedRankTangent) and isinstance(v, FixedRankTangent) and v.is_at(u.point):
+            parts = (combination(a, p, b, q) for p, q in zip(u[1:], v[1:], strict=True))
+            return FixedRankTangent(u.point, *parts)
         return matrix_combination(a, u, b, v)
 
     def euclidean_inner_product(self, u: Matrix, v: Matrix) -> Array:
-        if isinstance(u, FixedRankTangent) and isinstance(v, FixedRankTangent) and (u is v or v.is_at(u.point)):
-            return sum(inner_product(p, q) for p, q in zip(u[1:], v[1:], strict=True))
+        if isinstance(u, FixedRankTangent) and isinstance(v, FixedRankTangent) and v.is_at(u.point):
+            return inner_product(u.M, v.M) + inner_product(u.Up, v.Up) + inner_product(u.Vp, v.Vp)
         return matrix_inner_product(u, v)
 
     def zero_vector(self, point: FixedRankPoint) -> FixedRankTangent:
@@ -294,10 +294,12 @@ class FixedRankGeometry(LocalGeometry):
         inverse, adjoint = self.inverse, transposed(euclidean_gradient)
 
         def hessian(euclidean_hessian: Matrix, v: FixedRankTangent) -> FixedRankTangent:
-            plain = self.projection(euclidean_hessian)
-            return plain._replace(
-                Up=plain.Up + without(U, euclidean_gradient @ (v.Vp @ inverse.mT)),
-                Vp=plain.Vp + without(V, adjoint @ (v.Up @ inverse)),
+            columns, rows = euclidean_hessian @ V, transposed_product(euclidean_hessian, U)
+            return FixedRankTangent(
+                self.point,
+                U.mT @ columns,
+                without(U, columns + euclidean_gradient @ (v.Vp @ inverse.mT)),
+                without(V, rows + adjoint @ (v.Up @ inverse)),
             )
 
         return hessian

@@ -77,6 +77,9 @@ class FixedRankPoint(_PointFields, FactoredMatrix):
 
     def require_vector(self, vector: Matrix, name: str) -> Matrix:
         """Return a matrix of the point's shape, library, dtype and device in any of the accepted forms, or raise."""
+        if is_scipy_sparse(vector) and vector.shape == self.shape and vector.dtype == getattr(self.U, "dtype", None):
+            if not is_torch_array(self.U):
+                return vector  # first, since it is the common case and the tests below take longer than a small product
         form: Any = vector.factors().left if isinstance(vector, FactoredMatrix) else vector
         if not (is_array(form) or all(hasattr(form, attribute) for attribute in ("shape", "T", "__matmul__"))):
             raise TypeError(
@@ -128,10 +131,10 @@ class FixedRankTangent(_TangentFields, FactoredMatrix):
 
     def is_at(self, point: FixedRankPoint) -> bool:
         """Whether this is a tangent vector at a point in the same factors."""
-        pairs = list(zip(self.point, point, strict=True))
-        if all(a is b for a, b in pairs):
+        if self.point is point:
             return True
-        return all(a.shape == b.shape and kind(a) == kind(b) and bool(namespace(a).all(a == b)) for a, b in pairs)
+        pairs = list(zip(self.point, point, strict=True))
+        return all(a is b for a, b in pairs) or all(a.shape == b.shape and kind(a) == kind(b) and bool(namespace(a).all(a == b)) for a, b in pairs)
 
 
 def truncated_svd(matrix: Matrix, r: int) -> FixedRankPoint:
