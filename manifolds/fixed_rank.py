@@ -38,7 +38,7 @@ from manifolds.low_rank import (
     transposed,
     transposed_product,
 )
-from manifolds.low_rank_retractions import TruncatedSVD
+from manifolds.low_rank_retractions import ProjectorSplitting, TruncatedSVD
 from manifolds.manifold import LocalGeometry, Manifold, RetractionCurve
 from manifolds.retractions import Cayley, Exponential, Orthonormalization, Retraction, require_retraction
 
@@ -61,8 +61,8 @@ class FixedRank(Manifold):
         Shape of the matrices.
     r : int
         Rank, ``1 <= r <= min(m, n)``.
-    retraction : Retraction, default TruncatedSVD()
-        Or ProjectorSplitting(), which needs no SVD. Both are of second order.
+    retraction : Retraction, default ProjectorSplitting()
+        Which needs no SVD; or TruncatedSVD(), the nearest point to the step. Both are of second order.
 
     References
     ----------
@@ -82,6 +82,7 @@ class FixedRank(Manifold):
     """
 
     factored = True
+    is_cone = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,10 +99,10 @@ class FixedRank(Manifold):
             retraction,
             f"FixedRank({m}, {n}, {r})",
             (Orthonormalization, Cayley, Exponential),
-            "use TruncatedSVD() or ProjectorSplitting()",
+            "use ProjectorSplitting() or TruncatedSVD()",
         )
         self.m, self.n, self.r = int(m), int(n), int(r)
-        self.default_retraction = TruncatedSVD() if retraction is None else retraction
+        self.default_retraction = ProjectorSplitting() if retraction is None else retraction
 
     def __repr__(self) -> str:
         return f"FixedRank({self.m}, {self.n}, {self.r})"
