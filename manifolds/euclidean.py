@@ -26,6 +26,8 @@ class Euclidean(ArrayManifold):
     array([1.5, 2. ])
     """
 
+    is_cone = True
+
     def __init__(self, *shape: int) -> None:
         super().__init__(shape)
 

@@ -13,7 +13,7 @@ from manifolds.linalg import (
     Array,
     Seed,
     as_generator,
-    expand,
+    combination,
     identity,
     inner_product,
     is_array,
@@ -38,7 +38,7 @@ from manifolds.low_rank import (
     transposed,
     transposed_product,
 )
-from manifolds.low_rank_retractions import TruncatedSVD
+from manifolds.low_rank_retractions import ProjectorSplitting, TruncatedSVD
 from manifolds.manifold import LocalGeometry, Manifold, RetractionCurve
 from manifolds.retractions import Cayley, Exponential, Orthonormalization, Retraction, require_retraction
 
@@ -61,8 +61,8 @@ class FixedRank(Manifold):
         Shape of the matrices.
     r : int
         Rank, ``1 <= r <= min(m, n)``.
-    retraction : Retraction, default TruncatedSVD()
-        Or ProjectorSplitting(), which needs no SVD. Both are of second order.
+    retraction : Retraction, default ProjectorSplitting()
+        Which needs no SVD; or TruncatedSVD(), the nearest point to the step. Both are of second order.
 
     References
     ----------
@@ -82,6 +82,7 @@ class FixedRank(Manifold):
     """
 
     factored = True
+    is_cone = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,10 +99,10 @@ class FixedRank(Manifold):
             retraction,
             f"FixedRank({m}, {n}, {r})",
             (Orthonormalization, Cayley, Exponential),
-            "use TruncatedSVD() or ProjectorSplitting()",
+            "use ProjectorSplitting() or TruncatedSVD()",
         )
         self.m, self.n, self.r = int(m), int(n), int(r)
-        self.default_retraction = TruncatedSVD() if retraction is None else retraction
+        self.default_retraction = ProjectorSplitting() if retraction is None else retraction
 
     def __repr__(self) -> str:
         return f"FixedRank({self.m}, {self.n}, {self.r})"
@@ -157,14 +158,14 @@ class FixedRank(Manifold):
 
     def linear_combination(self, a: Any, u: Matrix, b: Any, v: Matrix) -> Matrix:
         """Vector a u + b v: a tangent vector where both are tangent at one point, else a matrix as factors or array."""
-        if isinstance(u, FixedRankTangent) and isinstance(v, FixedRankTangent) and (u is v or v.is_at(u.point)):
-            a, b = expand(a, 2), expand(b, 2)
-            return FixedRankTangent(u.point, *(a * p + b * q for p, q in zip(u[1:], v[1:], strict=True)))
+        if isinstance(u, FixedRankTangent) and isinstance(v, FixedRankTangent) and v.is_at(u.point):
+            parts = (combination(a, p, b, q) for p, q in zip(u[1:], v[1:], strict=True))
+            return FixedRankTangent(u.point, *parts)
         return matrix_combination(a, u, b, v)
 
     def euclidean_inner_product(self, u: Matrix, v: Matrix) -> Array:
-        if isinstance(u, FixedRankTangent) and isinstance(v, FixedRankTangent) and (u is v or v.is_at(u.point)):
-            return sum(inner_product(p, q) for p, q in zip(u[1:], v[1:], strict=True))
+        if isinstance(u, FixedRankTangent) and isinstance(v, FixedRankTangent) and v.is_at(u.point):
+            return inner_product(u.M, v.M) + inner_product(u.Up, v.Up) + inner_product(u.Vp, v.Vp)
         return matrix_inner_product(u, v)
 
     def zero_vector(self, point: FixedRankPoint) -> FixedRankTangent:
@@ -294,10 +295,12 @@ class FixedRankGeometry(LocalGeometry):
         inverse, adjoint = self.inverse, transposed(euclidean_gradient)
 
         def hessian(euclidean_hessian: Matrix, v: FixedRankTangent) -> FixedRankTangent:
-            plain = self.projection(euclidean_hessian)
-            return plain._replace(
-                Up=plain.Up + without(U, euclidean_gradient @ (v.Vp @ inverse.mT)),
-                Vp=plain.Vp + without(V, adjoint @ (v.Up @ inverse)),
+            columns, rows = euclidean_hessian @ V, transposed_product(euclidean_hessian, U)
+            return FixedRankTangent(
+                self.point,
+                U.mT @ columns,
+                without(U, columns + euclidean_gradient @ (v.Vp @ inverse.mT)),
+                without(V, rows + adjoint @ (v.Up @ inverse)),
             )
 
         return hessian

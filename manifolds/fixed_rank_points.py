@@ -10,6 +10,7 @@ from manifolds.linalg import (
     Array,
     identity,
     is_array,
+    is_same_kind,
     is_scipy_sparse,
     is_torch_array,
     kind,
@@ -51,6 +52,10 @@ class FixedRankPoint(_PointFields, FactoredMatrix):
         return LowRankMatrix(self.U @ self.S, self.V)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.U.shape[:-1], self.V.shape[-2])
+
+    @property
     def singular_values(self) -> Array:
         """The r singular values, in descending order, shape ``(..., r)``."""
         return namespace(self.S).linalg.svdvals(self.S)
@@ -77,6 +82,8 @@ class FixedRankPoint(_PointFields, FactoredMatrix):
 
     def require_vector(self, vector: Matrix, name: str) -> Matrix:
         """Return a matrix of the point's shape, library, dtype and device in any of the accepted forms, or raise."""
+        if is_scipy_sparse(vector) and vector.shape == self.shape and vector.dtype is self.U.dtype:
+            return vector  # first, since it is the common case and what follows takes longer than a small product
         form: Any = vector.factors().left if isinstance(vector, FactoredMatrix) else vector
         if not (is_array(form) or all(hasattr(form, attribute) for attribute in ("shape", "T", "__matmul__"))):
             raise TypeError(
@@ -126,12 +133,18 @@ class FixedRankTangent(_TangentFields, FactoredMatrix):
         concat, (U, _, V) = namespace(self.M).concat, self.point
         return LowRankMatrix(concat([U @ self.M + self.Up, U], axis=-1), concat([V, self.Vp], axis=-1))
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.point.shape
+
     def is_at(self, point: FixedRankPoint) -> bool:
         """Whether this is a tangent vector at a point in the same factors."""
-        pairs = list(zip(self.point, point, strict=True))
-        if all(a is b for a, b in pairs):
+        if self.point is point:
             return True
-        return all(a.shape == b.shape and kind(a) == kind(b) and bool(namespace(a).all(a == b)) for a, b in pairs)
+        return all(
+            a is b or (a.shape == b.shape and is_same_kind(a, b) and bool(namespace(a).all(a == b)))
+            for a, b in zip(self.point, point, strict=True)
+        )
 
 
 def truncated_svd(matrix: Matrix, r: int) -> FixedRankPoint:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent, lost_rank
-from manifolds.linalg import Array, expand, identity, inverse_cholesky, is_traced, namespace, norm
+from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent, lost_rank, without
+from manifolds.linalg import Array, expand, identity, inverse_cholesky, is_traced, machine_epsilon, namespace, norm
 from manifolds.manifold import LocalGeometry, RetractionCurve
 from manifolds.retractions import CholeskyQR, RankDeficientError, Retraction
 
@@ -38,10 +40,33 @@ class TruncatedSVD(Retraction):
         return TruncatedSVDCurve(_factors_of(geometry, self), tangent_vector)
 
 
-class TruncatedSVDCurve(RetractionCurve):
+class _FactoredCurve(RetractionCurve):
+    """A curve that keeps what its latest point was made of: a line search then asks for the velocity there."""
+
+    def __init__(self) -> None:
+        self._latest: tuple[float | None, Any, Any] = (None, None, None)
+
+    @abstractmethod
+    def _step(self, t: Any) -> tuple[Any, FixedRankPoint]:
+        """What velocities are made of, and the point."""
+
+    def _at(self, t: Any) -> tuple[Any, FixedRankPoint]:
+        """What velocities are made of, and the point; arrays of several t, which may be written to, are not kept."""
+        latest, parts, point = self._latest
+        if latest is None or latest is not t:
+            parts, point = self._step(t)
+            self._latest = t if isinstance(t, float) else None, parts, point
+        return parts, point
+
+    def point(self, t: Any) -> FixedRankPoint:
+        return self._at(t)[1]
+
+
+class TruncatedSVDCurve(_FactoredCurve):
     """The curve t -> P_r(X + t V) = Q_l P_r(K(t)) Q_r^T, with K(t) = K_0 + t K_1 of order 2r at most."""
 
     def __init__(self, point: FixedRankPoint, tangent_vector: FixedRankTangent) -> None:
+        super().__init__()
         xp = self._xp = namespace(point.U)
         U, S, V = point
         self._r = S.shape[-1]
@@ -52,8 +77,6 @@ class TruncatedSVDCurve(RetractionCurve):
         v, vp = r_right[..., :, : self._r], r_right[..., :, self._r :]
         self._start, self._size = u @ S @ v.mT, norm(S)
         self._slope = u @ tangent_vector.M @ v.mT + up @ v.mT + u @ vp.mT
-        # Singular triplets and point of the latest t: a line search asks for the point and then for the velocity there.
-        self._latest: tuple[float | None, Any, Any] = (None, None, None)
 
     def _svd(self, t: Any) -> tuple[Array, Array, Array]:
         """Singular triplets of K(t), with singular vectors as columns."""
@@ -65,20 +88,11 @@ class TruncatedSVDCurve(RetractionCurve):
             raise RankDeficientError
         return a, s, bt.mT
 
-    def _at(self, t: Any) -> tuple[tuple[Array, Array, Array], FixedRankPoint]:
+    def _step(self, t: Any) -> tuple[tuple[Array, Array, Array], FixedRankPoint]:
         """Singular triplets of K(t), and the point."""
-        latest, triplets, point = self._latest
-        # Arrays of several t are not recognized again, since they may have been written to.
-        if latest is None or latest is not t:
-            triplets, r = self._svd(t), self._r
-            a, s, b = triplets
-            values = s[..., None, :r] * identity(r, s)
-            point = FixedRankPoint(self._left.times(a[..., :, :r]), values, self._right.times(b[..., :, :r]))
-            self._latest = t if isinstance(t, float) else None, triplets, point
-        return triplets, point
-
-    def point(self, t: Any) -> FixedRankPoint:
-        return self._at(t)[1]
+        (a, s, b), r = self._svd(t), self._r
+        values = s[..., None, :r] * identity(r, s)
+        return (a, s, b), FixedRankPoint(self._left.times(a[..., :, :r]), values, self._right.times(b[..., :, :r]))
 
     def velocity(self, t: Any) -> FixedRankTangent:
         """Derivative of the truncation: the projection of K_1, and a part by the curvature.
@@ -107,24 +121,49 @@ class _Basis(NamedTuple):
         """Product of the basis with coefficients."""
         return self.columns @ (coefficients if self.mixing is None else self.mixing @ coefficients)
 
+    def array(self) -> Array:
+        """The basis itself."""
+        return self.columns if self.mixing is None else self.columns @ self.mixing
+
+    def keeps_rank(self, triangle: Array, size: Array) -> bool:
+        """Whether R is invertible beside rounding, that of terms of norm ``size`` included, where Y = C T R."""
+        if self.mixing is not None:
+            # T is the inverse of R, so one over its norm is at most the smallest singular value.
+            room = 4 * machine_epsilon(triangle) * norm(self.mixing) * (norm(triangle) + size)
+            if bool(namespace(triangle).all(room < 1)):
+                return True
+        return not lost_rank(namespace(triangle).linalg.svdvals(triangle), triangle.shape[-1], size)
+
 
 def _basis(y: Array) -> tuple[_Basis, Array]:
     """Orthonormal basis Q of the span of the columns of Y, and R with Y = Q R.
 
-    By the Cholesky factor of the Gram matrix, of columns that are scaled to norm one, where that is well conditioned:
-    two thin products, and Q is never formed. Else by Householder reflections.
+    By the Cholesky factor of the Gram matrix, if need be of columns that are scaled to norm one, where that is well
+    conditioned: two thin products, and Q is never formed. Else by Householder reflections.
     """
-    xp = namespace(y)
-    gram = y.mT @ y
-    sizes = xp.linalg.diagonal(gram) ** 0.5
-    if not is_traced(y) and bool(xp.all(sizes > 0)):
-        scaled = gram / (sizes[..., :, None] * sizes[..., None, :])
-        inverse, condition = inverse_cholesky(scaled)
+    if not is_traced(y):
+        gram = y.mT @ y
+        inverse, condition = inverse_cholesky(gram)
+        if not condition <= CholeskyQR().max_condition:
+            inverse, condition = _inverse_cholesky_of_scaled(gram)
         if condition <= CholeskyQR().max_condition:
             # R = T^T G, since G = R^T R and T = R^{-1}.
-            return _Basis(y, inverse / sizes[..., :, None]), (inverse.mT @ scaled) * sizes[..., None, :]
+            return _Basis(y, inverse), inverse.mT @ gram
+    xp = namespace(y)
+    if not bool(xp.all(xp.isfinite(y))):
+        raise RankDeficientError
     q, r = xp.linalg.qr(y)
     return _Basis(q, None), r
+
+
+def _inverse_cholesky_of_scaled(gram: Array) -> tuple[Array, float]:
+    """Inverse of the Cholesky factor of G, and the condition of G after scaling its diagonal to one."""
+    xp = namespace(gram)
+    sizes = xp.linalg.diagonal(gram) ** 0.5
+    if not bool(xp.all((sizes > 0) & xp.isfinite(sizes))):
+        return gram, math.inf
+    inverse, condition = inverse_cholesky(gram / (sizes[..., :, None] * sizes[..., None, :]))
+    return inverse / sizes[..., :, None], condition
 
 
 @dataclass(frozen=True)
@@ -152,45 +191,37 @@ class ProjectorSplitting(Retraction):
         return ProjectorSplittingCurve(_factors_of(geometry, self), tangent_vector)
 
 
-class ProjectorSplittingCurve(RetractionCurve):
-    """The curve t -> Q Q^T Y with Y = X + t V and the Q factor of Y V = U (S + t M) + t Up."""
+class ProjectorSplittingCurve(_FactoredCurve):
+    """The curve t -> Q Q^T Y with Y = X + t V and the Q factor of Y V = U (S + t M) + t Up = Q T."""
 
     def __init__(self, point: FixedRankPoint, tangent_vector: FixedRankTangent) -> None:
+        super().__init__()
         self._origin, self._vector = point, tangent_vector
+        self._size = norm(point.S)
 
-    def _step(self, t: Any) -> tuple[FixedRankPoint, Array, Array]:
-        """Point at t, the triangular factor of Y V, and S + t M."""
-        (U, S, _), (_, M, Up, _) = self._origin, self._vector
-        xp, t = namespace(U), expand(t, 2)
-        core = S + t * M
-        columns = U @ core + t * Up
-        if not bool(xp.all(xp.isfinite(columns))):
+    def _step(self, t: Any) -> tuple[tuple[_Basis, Array], FixedRankPoint]:
+        """Y V, by a basis and its triangular factor, and the point at t."""
+        (U, S, V), (_, M, Up, Vp) = self._origin, self._vector
+        t = expand(t, 2)
+        left, triangle = _basis(U @ (S + t * M) + t * Up)
+        q = left.array()
+        # Y^T = V (Y V)^T + t Vp U^T.
+        right, core = _basis(V @ triangle.mT + t * (Vp @ (U.mT @ q)))
+        if not (left.keeps_rank(triangle, self._size) and right.keeps_rank(core, self._size)):
             raise RankDeficientError
-        q, triangle = xp.linalg.qr(columns)
-        right, core_transposed = xp.linalg.qr(self._transposed(core, t, q))
-        if any(lost_rank(xp.linalg.svdvals(a), S.shape[-1], norm(S)) for a in (triangle, core_transposed)):
-            raise RankDeficientError
-        return FixedRankPoint(q, core_transposed.mT, right), triangle, core
-
-    def point(self, t: Any) -> FixedRankPoint:
-        return self._step(t)[0]
+        return (left, triangle), FixedRankPoint(q, core.mT, right.array())
 
     def velocity(self, t: Any) -> FixedRankTangent:
         """Q' L^T + Q L'^T with L = Y^T Q, Q' = (I - Q Q^T) Y' V T^{-1} for Y V = Q T, and L' = Y'^T Q + Y^T Q'."""
-        (U, _, _), (_, M, Up, _) = self._origin, self._vector
-        (point, triangle, core), t = self._step(t), expand(t, 2)
+        (U, _, V), (_, M, Up, Vp) = self._origin, self._vector
+        ((left, triangle), point), t = self._at(t), expand(t, 2)
         q, s, right = point
-        turn = (U @ M + Up) @ namespace(q).linalg.inv(triangle)
-        turn = turn - q @ (q.mT @ turn)
-        rows = self._transposed(M, 1.0, q) + self._transposed(core, t, turn)
+        slope = U @ M + Up
+        turn = without(q, slope @ (namespace(q).linalg.inv(triangle) if left.mixing is None else left.mixing))
+        # (Y V)^T Q' = T^T Q^T Q' = 0.
+        rows = V @ (slope.mT @ q) + Vp @ (U.mT @ (q + t * turn))
         m_transposed = right.mT @ rows
         return FixedRankTangent(point, m_transposed.mT, turn @ s, rows - right @ m_transposed)
-
-    def _transposed(self, core: Array, t: Any, columns: Array) -> Array:
-        """Product of the transpose of U C V^T + t (Up V^T + U Vp^T) with columns."""
-        (U, _, V), (_, _, Up, Vp) = self._origin, self._vector
-        inside = U.mT @ columns
-        return V @ (core.mT @ inside + t * (Up.mT @ columns)) + t * (Vp @ inside)
 
 
 def _factors_of(geometry: LocalGeometry, retraction: Retraction) -> FixedRankPoint:

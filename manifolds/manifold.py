@@ -162,9 +162,12 @@ class Manifold(ABC):
     ----------
     factored : bool
         Whether points are factors that stand for a matrix: second derivatives by their arrays are not its Hessian.
+    is_cone : bool
+        Whether points can be multiplied by any positive number and lengths with them: no distance is typical then.
     """
 
     factored = False
+    is_cone = False
 
     @property
     @abstractmethod

@@ -64,6 +64,10 @@ class Power(ArrayManifold):
         return float(self.m) ** 0.5 * self.base.typical_dist
 
     @property
+    def is_cone(self) -> bool:  # type: ignore[override]
+        return self.base.is_cone
+
+    @property
     def has_hessian(self) -> bool:
         return self.base.has_hessian
 

@@ -59,6 +59,11 @@ class Product(Manifold):
         """Whether any factor is."""
         return any(factor.factored for factor in self.factors.values())
 
+    @property
+    def is_cone(self) -> bool:  # type: ignore[override]
+        """Whether a factor is one."""
+        return any(factor.is_cone for factor in self.factors.values())
+
     def __repr__(self) -> str:
         return f"Product({', '.join(f'{name}={factor}' for name, factor in self.factors.items())})"
 

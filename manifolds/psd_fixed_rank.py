@@ -54,6 +54,7 @@ class PSDFixedRank(ArrayManifold):
     (3.0, 0.0)
     """
 
+    is_cone = True
     _tangent_equation = "Y^T V = V^T Y"
 
     def __init__(self, n: int, k: int) -> None:

@@ -122,10 +122,8 @@ class ModelLine:
         return self._radius / _SHRINK ** max(math.ceil(math.log(2 * self._radius / norm, _SHRINK)), 1)
 
 
-def truncated_conjugate_gradient(
-    state: State, context: Context, search_gradient: Point, radius: float, tolerance: float, max_iterations: int
-) -> ModelLine:
-    """Line of truncated conjugate gradients from zero inside a ball; for the arguments see ``model_segments``.
+def truncated_conjugate_gradient(segments: Iterator[Segment], radius: float, context: Context) -> ModelLine:
+    """Line of truncated conjugate gradients from zero inside a ball, from its ``model_segments``.
 
     References
     ----------
@@ -133,7 +131,7 @@ def truncated_conjugate_gradient(
     Trust-region methods (2000), Algorithm 7.5.1.
     """
     line = ModelLine(radius, context)
-    for segment in model_segments(state, context, search_gradient, tolerance, max_iterations):
+    for segment in segments:
         squared_end = segment.squared_norm(segment.length)
         inside = squared_end < radius**2
         end = squared_end**0.5 if inside else math.inf

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from rankopt.solvers.method import Context, Method, Step
 from rankopt.solvers.parameters import require_at_least
 from rankopt.solvers.truncated_cg import (
+    Segment,
     forcing_fraction,
+    model_segments,
     preconditioned_gradient,
     require_forcing,
     truncated_conjugate_gradient,
@@ -49,7 +53,8 @@ class TrustRegion(Method[TrustRegionMemory]):
     acceptance : float
         Fraction of the predicted decrease, below 1/4, that must be exceeded for a step to be accepted.
     initial_radius : float, optional
-        In the norm of the metric; an eighth of the manifold's typical distance by default.
+        In the norm of the metric. By default an eighth of the manifold's typical distance; on a cone, where no distance
+        is typical, that of the model's minimizer along the gradient, if there is one.
     max_radius : float
         In the norm of the metric.
     max_inner : int, optional
@@ -115,22 +120,18 @@ class TrustRegion(Method[TrustRegionMemory]):
         gradient, squared = preconditioned_gradient(state, context)
         if not squared > 0:
             return None
-        norm = state.gradient_norm
         # A radius in the norm of P^{-1} is longer by this factor.
-        unit = norm / squared**0.5 if memory.unit is None else memory.unit
-        if memory.radius is None:
-            radius = state.geometry.manifold.typical_dist / 8 if self.initial_radius is None else self.initial_radius
-            radius = unit * min(radius, self.max_radius)
-        else:
-            radius = memory.radius
-        line = truncated_conjugate_gradient(
+        unit = state.gradient_norm / squared**0.5 if memory.unit is None else memory.unit
+        segments = model_segments(
             state,
             context,
             gradient,
-            radius,
             forcing_fraction(state, memory.first_gradient_norm, self.kappa, self.theta),
             self.max_inner or 2 * state.geometry.manifold.dim,
         )
+        first = next(segments)
+        radius = self._first_radius(first, state, unit) if memory.radius is None else memory.radius
+        line = truncated_conjugate_gradient(chain([first], segments), radius, context)
         slack = self.regularization * state.rounding
         for _ in range(_MAX_REJECTIONS):
             trial = line.step_within(radius)
@@ -145,3 +146,12 @@ class TrustRegion(Method[TrustRegionMemory]):
                 return Step(curve.accept(1.0), memory._replace(radius=radius, unit=unit), trial.norm)
             radius = line.radius_below(trial.norm)
         return None
+
+    def _first_radius(self, first: Segment, state: State, unit: float) -> float:
+        """Radius of the first ball, from the first segment of the line."""
+        manifold = state.geometry.manifold
+        if self.initial_radius is None and manifold.is_cone and first.length < math.inf:
+            radius = first.squared_norm(first.length) ** 0.5
+        else:
+            radius = unit * (manifold.typical_dist / 8 if self.initial_radius is None else self.initial_radius)
+        return min(radius, unit * self.max_radius)

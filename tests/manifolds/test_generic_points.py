@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from manifolds import FixedRankPoint, FixedRankTangent, Product
 from tests.arrays import DOUBLE, assert_close, flat, kind_of, leaves, parts, size, tree
 from tests.manifolds.zoo import ZOO, Case
 
@@ -180,3 +181,20 @@ def test_a_vector_of_another_batch_is_refused(name):
     x = Case(name, DOUBLE, (3,)).point()
     case = Case(name, DOUBLE, (4,))
     assert "has shape (4," in case.manifold.check_tangent(x, case.tangent(case.point()))
+
+
+def test_points_and_lengths_of_a_cone_can_be_multiplied(double):
+    """A product is called one where a factor is, since its distances are no measure of a problem then."""
+    manifold, x = double.manifold, double.point()
+    if isinstance(manifold, Product):
+        assert manifold.is_cone == any(factor.is_cone for factor in manifold.factors.values())
+        return
+    v = manifold.random_tangent_vector(x, 0)
+
+    def tripled(part):
+        return part._replace(S=3 * part.S) if isinstance(part, FixedRankPoint) else 3 * part
+
+    is_point = manifold.check_point(tripled(x)) is None
+    longer = FixedRankTangent(tripled(x), *(3 * part for part in v[1:])) if isinstance(v, FixedRankTangent) else 3 * v
+    scales = is_point and np.allclose(manifold.norm(tripled(x), longer), 3 * manifold.norm(x, v))
+    assert manifold.is_cone == scales

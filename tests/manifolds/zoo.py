@@ -22,13 +22,13 @@ from manifolds import (
     Polar,
     Power,
     Product,
-    ProjectorSplitting,
     PSDFixedRank,
     Rotations,
     SketchedGramPreconditioner,
     Sphere,
     Stiefel,
     SymmetricPositiveDefinite,
+    TruncatedSVD,
 )
 from manifolds.low_rank import FactoredMatrix
 from manifolds.manifold import Manifold
@@ -120,7 +120,7 @@ ZOO = {
     "psd-fixed-rank": Member(lambda kind: PSDFixedRank(6, 3), 15, has_exp=True, quotient=True, straight=True),
     "psd-full-rank": Member(lambda kind: PSDFixedRank(3, 3), 6, has_exp=True, quotient=True, straight=True),
     "fixed-rank": Member(lambda kind: FixedRank(6, 5, 2), 18),
-    "fixed-rank-projector-splitting": Member(lambda kind: FixedRank(6, 5, 2, ProjectorSplitting()), 18),
+    "fixed-rank-truncated-svd": Member(lambda kind: FixedRank(6, 5, 2, TruncatedSVD()), 18),
     "fixed-rank-wide": Member(lambda kind: FixedRank(4, 7, 3), 24),
     "generalized-identity": Member(lambda kind: GeneralizedStiefel(_b(kind), P), GENERALIZED_DIM),
     "generalized-exact": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _b(kind)), GENERALIZED_DIM),

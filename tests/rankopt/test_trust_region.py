@@ -14,7 +14,7 @@ from manifolds import Euclidean, GeneralizedStiefel, Grassmann, Product, Sphere,
 from problems import CCAProblem, PairedViews
 from rankopt import LBFGS, ConjugateGradient, GradientNorm, MaxIterations, Status, TrustRegion, minimize
 from rankopt.solvers.method import Context
-from rankopt.solvers.truncated_cg import truncated_conjugate_gradient
+from rankopt.solvers.truncated_cg import model_segments, truncated_conjugate_gradient
 from tests.arrays import kind_of
 from tests.problems.views import canonical_oracle, correlated_views, dense_covariances
 
@@ -220,6 +220,41 @@ def test_leaves_a_saddle_point():
     assert result.fun == pytest.approx(1.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_on_a_cone_the_unit_of_the_data_does_not_matter(unit):
+    d, b = np.arange(1.0, 9.0), np.ones(8)
+
+    def run(scale):
+        # The same problem in x / scale; the cost keeps its values.
+        return minimize(
+            lambda x: 0.25 * np.sum((x / scale) ** 4) + 0.5 * (x / scale) @ (d * (x / scale)) - b @ (x / scale),
+            Euclidean(8),
+            np.full(8, 5.0) * scale,
+            TrustRegion(),
+            gradient=lambda x: ((x / scale) ** 3 + d * (x / scale) - b) / scale,
+            hessian=lambda x, v: (3 * (x / scale) ** 2 + d) * v / scale**2,
+            stopping=GradientNorm(1e-9 / scale),
+        )
+
+    ours, plain = run(unit), run(1.0)
+    assert ours.success
+    assert (ours.nit, ours.nhev) == (plain.nit, plain.nhev)
+    np.testing.assert_allclose(ours.x / unit, plain.x, rtol=1e-10)
+
+
+def test_the_first_radius_on_a_cone_is_an_eighth_of_the_typical_distance_along_negative_curvature():
+    result = minimize(
+        lambda x: float(np.sum((x**2 - 1) ** 2)),
+        Euclidean(4),
+        np.full(4, 0.01),
+        TrustRegion(),
+        gradient=lambda x: 4 * x * (x**2 - 1),
+        hessian=lambda x, v: (12 * x**2 - 4) * v,
+    )
+    assert result.success
+    assert result.history.step_size[1] == pytest.approx(2.0 / 8)
+
+
 @pytest.mark.parametrize("radius", [1e-2, 0.3, 1.0, 3.0, 50.0])
 @pytest.mark.parametrize("shift", [0.0, 30.0])
 def test_truncated_conjugate_gradients_stay_in_the_ball_and_predict_the_model(radius, shift, spd):
@@ -236,7 +271,7 @@ def test_truncated_conjugate_gradients_stay_in_the_ball_and_predict_the_model(ra
         hessian=lambda x, v: a @ v,
     )
     state, context = states[0]
-    line = truncated_conjugate_gradient(state, context, state.gradient, radius, 1e-12, 3 * n)
+    line = truncated_conjugate_gradient(model_segments(state, context, state.gradient, 1e-12, 3 * n), radius, context)
     for k in range(4):
         inner = radius / 4**k
         step = line.step_within(inner)
@@ -268,7 +303,7 @@ def test_a_line_keeps_few_of_its_segments():
         gradient=lambda x: scales * x - 1, hessian=hessian,
     )  # fmt: skip
     state, context = states[0]
-    line = truncated_conjugate_gradient(state, context, state.gradient, 1e3, 1e-12, 300)
+    line = truncated_conjugate_gradient(model_segments(state, context, state.gradient, 1e-12, 300), 1e3, context)
     step = line.step_within(1e3)
     np.testing.assert_allclose(step.vector, 1 / scales, atol=1e-9)
     kept = sum(reference() is not None for reference in directions)
