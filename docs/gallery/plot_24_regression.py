@@ -14,7 +14,7 @@ import torch
 from sklearn.datasets import load_diabetes
 
 from manifolds import Euclidean, Product
-from rankopt import minimize
+from rankopt import GradientNorm, minimize
 
 # %%
 # The parts of a point on a product have the names that the product gives them; a cost in torch needs no derivatives.
@@ -23,7 +23,7 @@ x, y = (torch.from_numpy(a) for a in load_diabetes(return_X_y=True))
 plain = minimize(lambda w: ((x @ w - y) ** 2).mean(), Euclidean(10), torch.zeros(10, dtype=x.dtype))
 model = Product(weights=Euclidean(10), offset=Euclidean(1))
 start = model.random_point(rng=0, like=x)
-full = minimize(lambda p: ((x @ p.weights + p.offset - y) ** 2).mean(), model, start)
+full = minimize(lambda p: ((x @ p.weights + p.offset - y) ** 2).mean(), model, start, stopping=GradientNorm(1e-9))
 
 # %%
 # A decomposition of the data gives the same coefficients.
