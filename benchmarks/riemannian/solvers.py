@@ -162,7 +162,12 @@ PYMANOPT = {
     "pymanopt ConjugateGradient": pymanopt.optimizers.ConjugateGradient,
     "pymanopt SteepestDescent": pymanopt.optimizers.SteepestDescent,
 }
-DECLARED = {"rankopt, declared quadratic": None, "rankopt LBFGS, declared quadratic": "lbfgs"}
+DECLARED = {
+    "rankopt, declared quadratic": None,
+    "rankopt LBFGS, declared quadratic": "lbfgs",
+    "rankopt TrustRegion, declared quadratic": "trust-region",
+}
+"""The default for declared quadratics is conjugate gradients."""
 RATES = {"geoopt RiemannianSGD": (descent, (1.0, 0.3, 0.1)), "geoopt RiemannianAdam": (adam, (0.3, 0.1, 0.03, 0.01))}
 """Rates that are tried: of SGD in units of the inverse curvature, of Adam as they are."""
 LINE_SEARCH, QUASI_NEWTON = "geoopt RiemannianLineSearch", "scipy L-BFGS-B, free variables"
