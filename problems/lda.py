@@ -85,7 +85,8 @@ class LDA(DiscriminantRule):
     solver_ : str
         Which solver ran.
     n_passes_ : int
-        Reads of the data.
+        Reads of the data; of a file one more where it is read more than half before rows of each class are seen, as it
+        is where they are sorted by class.
     condition_number_ : float
         Estimated condition number of what was solved with: the covariance, its columns scaled to unit variance, or that
         relative to the preconditioner.
