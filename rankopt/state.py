@@ -320,7 +320,8 @@ def on_manifold(point: Point, manifold: Manifold) -> Point:
             require_finite(array, "x0")
     try:
         point = manifold.at(point).point
-        if getattr(manifold.euclidean_inner_product(point, point), "shape", ()):
+        zero = manifold.zero_vector(point)
+        if getattr(manifold.euclidean_inner_product(zero, zero), "shape", ()):
             raise ValueError("a single point is needed, not a batch of points")
         problem = manifold.check_point(point)
         nearest = point if problem is None else manifold.nearest_point(point)
