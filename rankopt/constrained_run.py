@@ -29,7 +29,7 @@ from rankopt.solvers.stopping import CostChange, Feasibility, GradientNorm, MaxI
 from rankopt.state import ObjectiveProblem, ObjectiveState, euclidean_size
 
 _PATIENCE = 5
-"""Number of outer iterations in which a violation must fall by a tenth."""
+"""Number of outer iterations in which a violation must fall by a tenth, and of failures in a row that end a run."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ class ConstrainedRun:
         self._last: ObjectiveState | None = None
         self._inner_steps = 0
         self._residuals = [float("inf")]
+        self._failures = 0
+        self._has_succeeded = False
         self._began = time.perf_counter()
 
     def to_end(
@@ -148,9 +150,7 @@ class ConstrainedRun:
         method, seen = method_of(self._method.inner), Progress(self._history, machine_epsilon(last.point))
         self._record(last, 0.0)
         tolerance = float("inf")
-        while (status := self._stopping.check(seen)) is None:
-            if self._is_stuck(seen):
-                return Status.INFEASIBLE
+        while (status := self._end(seen)) is None:
             tolerance = min(tolerance, self._method.tightening * problem.start(None).gradient_norm)
             limits = InnerStopping(tolerance, self._method.max_inner, self._stopping, seen, self._elapsed)
             inner = Run(problem, method, limits, self._preconditioner, None, False)
@@ -159,7 +159,10 @@ class ConstrainedRun:
             if not isinstance(state, ObjectiveState):
                 return inner_status  # interrupted before its first record
             difference = problem.manifold.linear_combination(1.0, state.point, -1.0, last.point)
-            self._record(state, euclidean_size(problem.manifold, difference))
+            moved = euclidean_size(problem.manifold, difference)
+            self._record(state, moved)
+            self._has_succeeded |= inner_status.success
+            self._failures = 0 if inner_status.success or moved > 0 else self._failures + 1
             bar.update(state)
             if inner_status is Status.INTERRUPTED:
                 return inner_status
@@ -170,6 +173,17 @@ class ConstrainedRun:
                     return Status.USER
             self._problem, last = self._updated(problem, state), state
             problem = self._problem
+        return status
+
+    def _end(self, seen: Progress) -> Status | None:
+        """Status with which the run ends, or None where it goes on."""
+        status = self._stopping.check(seen)
+        if status is Status.CONVERGED_COST and self._failures and not self._has_succeeded:
+            return Status.STEP_TOO_SMALL  # the cost is the same since no minimization could take a step
+        if status is None and self._is_stuck(seen):
+            return Status.INFEASIBLE
+        if status is None and self._failures >= _PATIENCE:
+            return Status.STEP_TOO_SMALL
         return status
 
     def _updated(self, problem: AugmentedProblem, state: ObjectiveState) -> AugmentedProblem:

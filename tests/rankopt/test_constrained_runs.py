@@ -313,6 +313,33 @@ def test_costs_that_no_longer_change_end_the_default_run():
     assert np.ptp(result.history.fun[-4:]) <= 4 * np.finfo(float).eps * abs(result.fun)
 
 
+METHODS = ["trust-region", "newton-cg", "lbfgs", "conjugate-gradient", "gradient-descent"]
+WITHOUT_LIMIT = GradientNorm() & Feasibility()
+
+
+@pytest.mark.parametrize("stopping", [None, WITHOUT_LIMIT, CostChange(iterations=2) & Feasibility()], ids=repr)
+@pytest.mark.parametrize("inner", METHODS)
+def test_a_wrong_gradient_is_no_success(inner, stopping):
+    """Minimizations that cannot take a step leave the cost as it is, and the slack constraint holds."""
+    result = run(
+        Inequality(lambda x: x - 5, lambda x, y: y), method=AugmentedLagrangian(inner, max_inner=50),
+        gradient=lambda x: -2 * D * x, stopping=stopping,
+    )  # fmt: skip
+    assert (result.status, result.success) == (Status.STEP_TOO_SMALL, False)
+    assert result.nit <= 5
+    assert result.grad_norm > 1
+    assert "check the gradient" in result.message
+
+
+@pytest.mark.parametrize("inner", METHODS)
+def test_a_run_that_ends_at_rounding_succeeds(inner):
+    """There minimizations fail as well, but after others that did not."""
+    stopping = CostChange(iterations=3) & Feasibility() | MaxIterations(60)
+    result = run(method=AugmentedLagrangian(inner), stopping=stopping)
+    assert result.status is Status.CONVERGED_COST
+    assert result.fun == pytest.approx(run(stopping=TIGHT).fun, rel=1e-6)  # constraints hold to 1e-6
+
+
 def test_preconditioner():
     calls = []
 
