@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -287,6 +288,36 @@ def test_a_run_goes_on_from_its_result():
     np.testing.assert_allclose(second.x, whole.x, atol=1e-8)
     without = run(x0=first.x, stopping=TIGHT)
     assert second.nit < without.nit
+
+
+@pytest.mark.parametrize("limit", range(1, 7))
+def test_multipliers_of_inactive_inequalities_are_zero(limit):
+    """Exactly, on quadratic programs that end early, so that another run goes on from them."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        g, b, rhs = rng.standard_normal((9, 4)), rng.standard_normal(4), rng.standard_normal(9)
+        constraint = Inequality(lambda x, g=g, rhs=rhs: g @ x - rhs, lambda x, y, g=g: g.T @ y)
+        options = {"gradient": lambda x, b=b: x - b, "stopping": MaxIterations(limit)}
+        solve = partial(minimize_constrained, lambda x, b=b: x @ x / 2 - b @ x, Euclidean(4), constraint, **options)
+        result = solve(np.zeros(4))
+        y = result.multipliers[0]
+        assert y.min() >= 0
+        assert np.all((y == 0) | (y > 1e-9))
+        slack = np.maximum(rhs - g @ result.x, 0)
+        assert result.complementarity == pytest.approx(slack[y > 0].max(initial=0.0), abs=1e-14)
+        assert solve(result.x, multipliers=result.multipliers).nit == limit
+
+
+def test_multipliers_that_do_not_count_are_zero_by_autograd():
+    x = torch.tensor(X0)
+    multipliers = torch.full((6,), 0.1, dtype=x.dtype)
+    constraint = Inequality(lambda x: x**2 - 7)
+    lagrangian = AugmentedObjective(
+        as_objective(lambda x: 0 * x.sum()), Constraints(constraint), Euclidean(6), (multipliers,), 0.3
+    )
+    evaluation = lagrangian.at(x)
+    assert torch.equal(evaluation.multipliers[0], torch.zeros_like(x))
+    assert torch.equal(evaluation.hessian_product(x), torch.zeros_like(x))
 
 
 def test_a_run_from_the_solution_ends_there():
