@@ -306,8 +306,9 @@ def _known_types(method: Method[Any], state: State) -> dict[str, type]:
 
 def _described(manifold: Manifold) -> str:
     """The manifold with what its representation may leave out, such as its retraction."""
-    inner = getattr(manifold, "factors", None)
-    parts = [_described(part) for part in inner.values()] if isinstance(inner, Mapping) else []
+    values = list(vars(manifold).values())
+    values += [part for value in values if isinstance(value, Mapping) for part in value.values()]
+    parts = [_described(value) for value in values if isinstance(value, Manifold)]
     choices = [
         f"{name}={value!r}"
         for name, value in sorted(vars(manifold).items())

@@ -20,6 +20,7 @@ from manifolds import (
     GeneralizedStiefel,
     Grassmann,
     Product,
+    PSDFixedRank,
     SampledFunction,
     SampledManifold,
     Sphere,
@@ -61,7 +62,7 @@ METHODS = {
 }
 MANIFOLDS = (
     "sphere", "stiefel-qr", "canonical-exponential", "grassmann-polar", "positive-definite", "generalized-dense",
-    "fixed-rank", "product",
+    "fixed-rank", "product", "power-of-rotations", "psd-fixed-rank",
 )  # fmt: skip
 MANIFOLD = Stiefel(8, 2)
 X0 = MANIFOLD.random_point(rng=1)
@@ -127,7 +128,7 @@ def cost_on(manifold, kind):
     goal = manifold.random_point(5, kind.like)
     if manifold.factored:
         return SquaredDistanceOfMatrices(goal)
-    return (SquaredDistanceOfGrams if isinstance(manifold, Grassmann) else SquaredDistance)(goal)
+    return (SquaredDistanceOfGrams if isinstance(manifold, (Grassmann, PSDFixedRank)) else SquaredDistance)(goal)
 
 
 @pytest.mark.parametrize("kind", [DOUBLE, Kind("torch", "float32")], ids=str)

@@ -14,6 +14,7 @@ from manifolds import (
     GeneralizedStiefel,
     Grassmann,
     Polar,
+    Power,
     Product,
     SampledFunction,
     SampledManifold,
@@ -113,6 +114,15 @@ OTHER = r"belongs to another run: its "
 def test_another_run(changes, message, file):
     run(file)
     assert_refused(file, message, **changes)
+
+
+@pytest.mark.parametrize("around", [Product, lambda base: Power(base, 3), lambda base: Product(Power(base, 3))])
+def test_another_manifold_within(around, file):
+    manifold, other = around(Stiefel(6, 2)), around(Stiefel(6, 2, retraction=Polar()))
+    x0 = manifold.random_point(0)
+    options = {"objective": lambda x: 0.0, "gradient": lambda x: manifold.zero_vector(x), "x0": x0}
+    run(file, manifold=manifold, **options)
+    assert_refused(file, OTHER + r"manifold is .*CholeskyQR.* this run is .*Polar", manifold=other, **options)
 
 
 def test_another_metric_or_constraint_of_the_same_form(file):
