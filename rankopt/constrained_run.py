@@ -22,7 +22,7 @@ from rankopt.augmented_lagrangian import (
 from rankopt.constraints import Constraints
 from rankopt.minimize import Run, method_of, progress_bar
 from rankopt.solvers.method import Method
-from rankopt.solvers.parameters import require_at_least
+from rankopt.solvers.parameters import require_at_least, require_positive
 from rankopt.solvers.progress import Progress
 from rankopt.solvers.status import Status
 from rankopt.solvers.stopping import CostChange, Feasibility, GradientNorm, MaxIterations, StoppingCriterion, rules_in
@@ -83,15 +83,15 @@ class AugmentedLagrangian:
 
     def __post_init__(self) -> None:
         method_of(self.inner)
-        for name in ("growth", "decrease", "tightening", "max_multiplier", *(["penalty"] * (self.penalty is not None))):
+        for name in ("growth", "decrease", "tightening", "max_multiplier"):
             require_at_least(name, getattr(self, name), 0)
         for name in ("decrease", "tightening"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"0 < {name} < 1 must hold, got {getattr(self, name)}")
         if not self.growth > 1:
             raise ValueError(f"growth must be above 1, got {self.growth}")
-        if self.penalty is not None and not 0 < self.penalty < float("inf"):
-            raise ValueError(f"penalty must be positive and finite, got {self.penalty}")
+        if self.penalty is not None:
+            require_positive("penalty", self.penalty)
         require_at_least("max_inner", self.max_inner, 1, whole=True)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from manifolds.linalg import machine_epsilon
 from rankopt.solvers.line_search import Armijo, LineSearch
 from rankopt.solvers.method import Context, Method, Step
-from rankopt.solvers.parameters import require_at_least, require_instance
+from rankopt.solvers.parameters import require_at_least, require_instance, require_positive
 from rankopt.solvers.truncated_cg import (
     ModelStep,
     forcing_fraction,
@@ -78,9 +78,7 @@ class NewtonCG(Method[float]):
         if self.line_search is not None:
             require_instance("line_search", self.line_search, LineSearch, "Armijo()")
         if self.radius is not None:
-            require_at_least("radius", self.radius, 0)
-            if self.radius == 0:
-                raise ValueError(f"radius must be positive, got {self.radius}")
+            require_positive("radius", self.radius)
         if self.max_inner is not None:
             require_at_least("max_inner", self.max_inner, 1, whole=True)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rankopt.solvers.method import Context, Method, Step
-from rankopt.solvers.parameters import require_at_least
+from rankopt.solvers.parameters import require_at_least, require_positive
 from rankopt.solvers.truncated_cg import (
     forcing_fraction,
     preconditioned_gradient,
@@ -99,7 +99,7 @@ class TrustRegion(Method[TrustRegionMemory]):
         if not self.acceptance < 0.25:
             raise ValueError(f"acceptance must be below 0.25, where the radius shrinks, got {self.acceptance}")
         if self.initial_radius is not None:
-            require_at_least("initial_radius", self.initial_radius, 0)
+            require_positive("initial_radius", self.initial_radius)
         require_at_least("max_radius", self.max_radius, 0)
         if not 0 < (self.max_radius if self.initial_radius is None else self.initial_radius) <= self.max_radius:
             raise ValueError(
