@@ -10,7 +10,7 @@ from rankopt.solvers.parameters import require_at_least, require_positive
 from rankopt.solvers.truncated_cg import (
     forcing_fraction,
     preconditioned_gradient,
-    require_forcing,
+    require_inner_options,
     truncated_conjugate_gradient,
 )
 from rankopt.state import State
@@ -93,7 +93,7 @@ class TrustRegion(Method[TrustRegionMemory]):
     regularization: float = 250.0
 
     def __post_init__(self) -> None:
-        require_forcing(self.kappa, self.theta)
+        require_inner_options(self.kappa, self.theta, self.max_inner)
         for name in ("acceptance", "regularization"):
             require_at_least(name, getattr(self, name), 0)
         if not self.acceptance < 0.25:
@@ -105,8 +105,6 @@ class TrustRegion(Method[TrustRegionMemory]):
             raise ValueError(
                 f"0 < initial_radius <= max_radius must hold, got {self.initial_radius} and {self.max_radius}"
             )
-        if self.max_inner is not None:
-            require_at_least("max_inner", self.max_inner, 1, whole=True)
 
     def start(self, state: State, context: Context) -> TrustRegionMemory:
         return TrustRegionMemory(None, state.gradient_norm, None)
@@ -129,7 +127,7 @@ class TrustRegion(Method[TrustRegionMemory]):
             gradient,
             radius,
             forcing_fraction(state, memory.first_gradient_norm, self.kappa, self.theta),
-            self.max_inner or 2 * state.geometry.manifold.dim,
+            self.max_inner,
         )
         slack = self.regularization * state.rounding
         for _ in range(_MAX_REJECTIONS):
