@@ -189,10 +189,10 @@ def first_penalty(state: State, constraints: tuple[ConstraintEvaluation, ...]) -
     The transposed Jacobian of the constraints is applied to one random vector of unit norm.
     """
     geometry, length = state.geometry, state.geometry.manifold.typical_dist
-    # Without multipliers residuals are violations.
-    violation = _norm([c.constraint.residual(c.values, 0 * c.values, 1.0) for c in constraints])
+    violation = _norm([c.constraint.violation(c.values) for c in constraints])
     weights = [_random_like(c.values, seed) for seed, c in enumerate(constraints)]
-    total = weighted_gradient(geometry.manifold, constraints, [w / _norm(weights) for w in weights])
+    size = _norm(weights)
+    total = weighted_gradient(geometry.manifold, constraints, [w / size for w in weights])
     slope = float(geometry.derivative(total, geometry.riemannian_gradient(total)))
     constraint_size = max(violation, length * max(slope, 0.0) ** 0.5)
     cost_size = max(abs(state.value), length * state.gradient_norm)
