@@ -93,7 +93,11 @@ class AugmentedEvaluation(Evaluation):
 
     @property
     def measures(self) -> dict[str, float]:
-        """What a run records of the constraints."""
+        return {"cost": self.cost.value}
+
+    @property
+    def constraint_measures(self) -> dict[str, float]:
+        """What a constrained run records of the constraints."""
         pairs = zip(self.constraints, self.multipliers, strict=True)
         slack = max(largest_absolute(c.constraint.slack(c.values, y)) for c, y in pairs)
         penalty = self._objective.penalty

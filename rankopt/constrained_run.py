@@ -202,7 +202,7 @@ class ConstrainedRun:
         assert self._last is not None
         seen = Progress(self._history, machine_epsilon(self._last.point))
         rules = [rule for rule in rules_in(self._stopping) if isinstance(rule, Feasibility)]
-        return any(rule.is_met(seen) for rule in rules or [Feasibility()])
+        return all(rule.is_met(seen) for rule in rules or [Feasibility()])
 
     def _is_stuck(self, seen: Progress) -> bool:
         """Whether the violation has not fallen by a tenth while the penalty was raised again and again."""
@@ -218,7 +218,11 @@ class ConstrainedRun:
     def _record(self, state: ObjectiveState, step_size: float) -> None:
         """Add one entry to the history."""
         assert self._problem is not None
-        entry = {"fun": state.evaluation.cost.value, "grad_norm": state.gradient_norm, **state.evaluation.measures}
+        entry = {
+            "fun": state.evaluation.cost.value,
+            "grad_norm": state.gradient_norm,
+            **state.evaluation.constraint_measures,
+        }
         entry |= {"step_size": step_size, "inner_nit": self._inner_steps, **self._problem.counts()}
         for name, value in (entry | {"time": self._elapsed()}).items():
             self._history.setdefault(name, []).append(value)
@@ -233,7 +237,7 @@ class ConstrainedRun:
             fun=evaluation.cost.value,
             grad_norm=state.gradient_norm,
             multipliers=evaluation.multipliers,
-            **evaluation.measures,
+            **evaluation.constraint_measures,
             nit=length - 1,
             inner_nit=self._inner_steps,
             **self._problem.counts(),
@@ -259,7 +263,7 @@ class InnerStopping(StoppingCriterion):
         if self._is_stationary(progress):
             return Status.CONVERGED_GRADIENT
         # With the records of the outer run, which did not end it, but what has been spent by now.
-        own = {"fun", "grad_norm", "step_size"}
+        own = {"fun", "grad_norm", "step_size", "cost"}
         spent = {name: values for name, values in progress.history.items() if name not in own}
         spent["time"] = [self.elapsed()]
         status = self.outer.check(Progress({**self.seen.history, **spent}, progress.epsilon))
@@ -268,6 +272,6 @@ class InnerStopping(StoppingCriterion):
     def _is_stationary(self, progress: Progress) -> bool:
         """Whether the gradient is below this tolerance or that of the outer run."""
         norm = progress.latest("grad_norm")
-        compared = {"fun": [progress.latest("fun")], "grad_norm": [self.seen.first("grad_norm"), norm]}
+        compared = {"fun": [progress.latest("cost")], "grad_norm": [self.seen.first("grad_norm"), norm]}
         rules = [rule for rule in rules_in(self.outer) if isinstance(rule, GradientNorm)]
         return norm <= self.tolerance or any(rule.is_met(Progress(compared, progress.epsilon)) for rule in rules)

@@ -29,11 +29,13 @@ from rankopt import (
     MaxIterations,
     MaxTime,
     ObjectiveProblem,
+    Progress,
     Status,
     minimize,
     minimize_constrained,
 )
 from rankopt.augmented_lagrangian import AugmentedObjective
+from rankopt.constrained_run import InnerStopping
 from rankopt.constraints import Constraints
 from tests.rankopt.test_counts import Recorded
 
@@ -229,6 +231,30 @@ def test_the_penalty_stays_where_the_constraints_hold():
     assert 5 < holds.sum() < 25
     assert np.all(history.penalty[1:][holds[:-1]] == history.penalty[:-1][holds[:-1]])
     assert np.all(np.isfinite(history.penalty))
+
+
+def test_the_tightest_of_two_tolerances_counts():
+    """The penalty is raised until the constraints hold to both."""
+    gradients = GradientNorm(absolute=0.0)
+    method = AugmentedLagrangian(decrease=1e-3)
+    tight, both = (
+        run(stopping=stopping | MaxIterations(12), method=method).history.penalty
+        for stopping in (gradients & Feasibility(1e-8), gradients & Feasibility(1e-1) & Feasibility(1e-8))
+    )
+    np.testing.assert_array_equal(both, tight)
+    loose = run(stopping=gradients & Feasibility(1e-1) | MaxIterations(12), method=method).history.penalty
+    assert loose[-1] < tight[-1]
+
+
+def test_minimizations_measure_gradients_by_the_cost_itself():
+    """As the criterion of the whole run does: the term of the multipliers is much larger here."""
+    start, epsilon = 1e-3, np.finfo(float).eps
+    seen = Progress({"fun": [1.0], "grad_norm": [start]}, epsilon)
+    criterion = InnerStopping(0.0, 9, GradientNorm(), seen, lambda: 0.0)
+    norm = 1e-6 * start + 1e3 * epsilon
+    for value, expected in ((1.0, None), (1e3, Status.CONVERGED_GRADIENT)):
+        inner = {"fun": [1e3], "cost": [value], "grad_norm": [norm], "time": [0.0]}
+        assert criterion.check(Progress(inner, epsilon)) is expected
 
 
 class Interrupted:
