@@ -20,7 +20,7 @@ from rankopt.augmented_lagrangian import (
     first_penalty,
 )
 from rankopt.constraints import Constraints
-from rankopt.minimize import Run, method_of, progress_bar
+from rankopt.minimize import Run, method_of, progress_bar, unstarted_result
 from rankopt.solvers.method import Method
 from rankopt.solvers.parameters import require_at_least, require_positive
 from rankopt.solvers.progress import Progress
@@ -124,11 +124,10 @@ class ConstrainedRun:
         finally:
             bar.close()
         if self._last is None:
-            counts = cost.counts() | constraints.counts()
-            return OptimizeResult(
-                x=x0, fun=float("nan"), multipliers=multipliers, nit=0, **counts, success=False, status=status,
-                message=status.message, history=OptimizeResult(),
-            )  # fmt: skip
+            names = ("constraint_violation", "complementarity", "penalty")
+            recorded = ("fun", "grad_norm", *names, "step_size", "inner_nit", "time")
+            more = {**dict.fromkeys(names, float("nan")), "multipliers": multipliers, "inner_nit": 0}
+            return unstarted_result(x0, recorded, cost.counts() | constraints.counts(), **more)
         return self._result(self._last, status)
 
     def _start(

@@ -293,6 +293,12 @@ def test_interruption_at_the_start():
     result = run(f=Interrupted(cost, 1))
     assert (result.status, result.success, result.nit, result.nfev) == (Status.INTERRUPTED, False, 0, 1)
     assert result.x is X0
+    whole = run(stopping=MaxIterations(1))
+    assert set(result) == set(whole)
+    assert {name: values.shape for name, values in result.history.items()} == dict.fromkeys(whole.history, (0,))
+    for name in ("fun", "grad_norm", "constraint_violation", "complementarity", "penalty"):
+        assert np.isnan(result[name]), name
+    assert result.inner_nit == 0
 
 
 def test_interruption_in_a_constraint():
