@@ -35,6 +35,11 @@ class Evaluation(ABC):
         self._objective.ngev += 1
         return require_like(self._gradient(), self._point, "gradient")
 
+    @property
+    def measures(self) -> dict[str, float]:
+        """What the history of a run records of the point besides."""
+        return {}
+
     def hessian_product(self, v: Point) -> Point:
         """Hessian product along v: Euclidean, unless the objective is ``riemannian``."""
         self._objective.nhev += 1
@@ -182,6 +187,11 @@ class _PairEvaluation(Evaluation):
     @lazy_property
     def gradient(self) -> Point:
         return require_like(self._gradient(), self._point, "gradient")
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """What the history of a run records of the point besides."""
+        return {}
 
     def _value(self) -> Any:
         return self._pair[0]

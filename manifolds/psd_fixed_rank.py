@@ -131,12 +131,14 @@ class PSDFixedRankGeometry(EuclideanGeometry):
         """P(Z) = Z - Y A with Y^T Y A + A Y^T Y = Y^T Z - Z^T Y.
 
         In the singular bases, where A is (s_i C_ij - s_j C_ji) / (s_i^2 + s_j^2) with C = U^T Z W, the loss of digits
-        does not grow with the condition of Y.
+        does not grow with the condition of Y. Where s_i = s_j = 0, no A_ij moves Y.
         """
         u, s, wt = self.svd
-        overlap = s[..., :, None] * (u.mT @ vector @ wt.mT)
-        turn = (overlap - overlap.mT) / (s[..., :, None] ** 2 + s[..., None, :] ** 2)
-        return vector - (u * s[..., None, :]) @ turn @ wt
+        xp, s = namespace(s), s[..., :, None]
+        size = xp.hypot(s, s.mT)  # whose square may underflow
+        share = s / xp.where(size > 0, size, xp.ones_like(size))
+        overlap = share * (u.mT @ vector @ wt.mT)
+        return vector - u @ (share * (overlap - overlap.mT)) @ wt
 
     def riemannian_gradient(self, euclidean_gradient: Array) -> Array:
         return self.projection(euclidean_gradient)

@@ -9,8 +9,7 @@ inequality. Its gradient is that of the Lagrangian f + sum y * c with the multip
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from manifolds.lazy import lazy_property
 from manifolds.linalg import (
@@ -73,11 +72,6 @@ class AugmentedEvaluation(Evaluation):
     @lazy_property
     def residuals(self) -> tuple[Array, ...]:
         """Residuals s of the constraints."""
-        for c, m in self._pairs():
-            if c.values.shape != m.shape:
-                raise ValueError(
-                    f"{c.name} returns values of shape {tuple(c.values.shape)}, but had {tuple(m.shape)} at the start"
-                )
         penalty = self._objective.penalty
         return tuple(c.constraint.residual(c.values, m, penalty) for c, m in self._pairs())
 
@@ -85,7 +79,7 @@ class AugmentedEvaluation(Evaluation):
     def multipliers(self) -> Multipliers:
         """Multipliers y = m + r s, with which the Lagrangian has the gradient of the augmented one."""
         penalty = self._objective.penalty
-        return tuple(m + penalty * s for m, s in zip(self._objective.multipliers, self.residuals, strict=True))
+        return tuple(c.constraint.updated(c.values, m, penalty) for c, m in self._pairs())
 
     @property
     def residual(self) -> float:
@@ -99,14 +93,24 @@ class AugmentedEvaluation(Evaluation):
 
     @property
     def measures(self) -> dict[str, float]:
-        """What a run records of the constraints."""
+        return {"cost": self.cost.value}
+
+    @property
+    def constraint_measures(self) -> dict[str, float]:
+        """What a constrained run records of the constraints."""
         pairs = zip(self.constraints, self.multipliers, strict=True)
         slack = max(largest_absolute(c.constraint.slack(c.values, y)) for c, y in pairs)
         penalty = self._objective.penalty
         return {"constraint_violation": self.violation, "complementarity": slack, "penalty": penalty}
 
-    def _pairs(self) -> Any:
-        return zip(self.constraints, self._objective.multipliers, strict=True)
+    def _pairs(self) -> Iterator[tuple[ConstraintEvaluation, Array]]:
+        """The constraints with the multipliers of the objective."""
+        for c, m in zip(self.constraints, self._objective.multipliers, strict=True):
+            if c.values.shape != m.shape:
+                raise ValueError(
+                    f"{c.name} returns values of shape {tuple(c.values.shape)}, but had {tuple(m.shape)} at the start"
+                )
+            yield c, m
 
     def _value(self) -> float:
         penalty = self._objective.penalty
@@ -189,10 +193,10 @@ def first_penalty(state: State, constraints: tuple[ConstraintEvaluation, ...]) -
     The transposed Jacobian of the constraints is applied to one random vector of unit norm.
     """
     geometry, length = state.geometry, state.geometry.manifold.typical_dist
-    # Without multipliers residuals are violations.
-    violation = _norm([c.constraint.residual(c.values, 0 * c.values, 1.0) for c in constraints])
+    violation = _norm([c.constraint.violation(c.values) for c in constraints])
     weights = [_random_like(c.values, seed) for seed, c in enumerate(constraints)]
-    total = weighted_gradient(geometry.manifold, constraints, [w / _norm(weights) for w in weights])
+    size = _norm(weights)
+    total = weighted_gradient(geometry.manifold, constraints, [w / size for w in weights])
     slope = float(geometry.derivative(total, geometry.riemannian_gradient(total)))
     constraint_size = max(violation, length * max(slope, 0.0) ** 0.5)
     cost_size = max(abs(state.value), length * state.gradient_norm)

@@ -20,16 +20,16 @@ from rankopt.augmented_lagrangian import (
     first_penalty,
 )
 from rankopt.constraints import Constraints
-from rankopt.minimize import Run, method_of, progress_bar
+from rankopt.minimize import Run, method_of, progress_bar, unstarted_result
 from rankopt.solvers.method import Method
-from rankopt.solvers.parameters import require_at_least
+from rankopt.solvers.parameters import require_at_least, require_positive
 from rankopt.solvers.progress import Progress
 from rankopt.solvers.status import Status
 from rankopt.solvers.stopping import CostChange, Feasibility, GradientNorm, MaxIterations, StoppingCriterion, rules_in
 from rankopt.state import ObjectiveProblem, ObjectiveState, euclidean_size
 
 _PATIENCE = 5
-"""Number of outer iterations in which a violation must fall by a tenth."""
+"""Number of outer iterations in which a violation must fall by a tenth, and of failures in a row that end a run."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,15 @@ class AugmentedLagrangian:
 
     def __post_init__(self) -> None:
         method_of(self.inner)
-        for name in ("growth", "decrease", "tightening", "max_multiplier", *(["penalty"] * (self.penalty is not None))):
+        for name in ("growth", "decrease", "tightening", "max_multiplier"):
             require_at_least(name, getattr(self, name), 0)
         for name in ("decrease", "tightening"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"0 < {name} < 1 must hold, got {getattr(self, name)}")
         if not self.growth > 1:
             raise ValueError(f"growth must be above 1, got {self.growth}")
-        if self.penalty is not None and not 0 < self.penalty < float("inf"):
-            raise ValueError(f"penalty must be positive and finite, got {self.penalty}")
+        if self.penalty is not None:
+            require_positive("penalty", self.penalty)
         require_at_least("max_inner", self.max_inner, 1, whole=True)
 
 
@@ -108,6 +108,8 @@ class ConstrainedRun:
         self._last: ObjectiveState | None = None
         self._inner_steps = 0
         self._residuals = [float("inf")]
+        self._failures = 0
+        self._has_succeeded = False
         self._began = time.perf_counter()
 
     def to_end(
@@ -122,11 +124,10 @@ class ConstrainedRun:
         finally:
             bar.close()
         if self._last is None:
-            counts = cost.counts() | constraints.counts()
-            return OptimizeResult(
-                x=x0, fun=float("nan"), multipliers=multipliers, nit=0, **counts, success=False, status=status,
-                message=status.message, history=OptimizeResult(),
-            )  # fmt: skip
+            names = ("constraint_violation", "complementarity", "penalty")
+            recorded = ("fun", "grad_norm", *names, "step_size", "inner_nit", "time")
+            more = {**dict.fromkeys(names, float("nan")), "multipliers": multipliers, "inner_nit": 0}
+            return unstarted_result(x0, recorded, cost.counts() | constraints.counts(), **more)
         return self._result(self._last, status)
 
     def _start(
@@ -148,9 +149,7 @@ class ConstrainedRun:
         method, seen = method_of(self._method.inner), Progress(self._history, machine_epsilon(last.point))
         self._record(last, 0.0)
         tolerance = float("inf")
-        while (status := self._stopping.check(seen)) is None:
-            if self._is_stuck(seen):
-                return Status.INFEASIBLE
+        while (status := self._end(seen)) is None:
             tolerance = min(tolerance, self._method.tightening * problem.start(None).gradient_norm)
             limits = InnerStopping(tolerance, self._method.max_inner, self._stopping, seen, self._elapsed)
             inner = Run(problem, method, limits, self._preconditioner, None, False)
@@ -159,7 +158,10 @@ class ConstrainedRun:
             if not isinstance(state, ObjectiveState):
                 return inner_status  # interrupted before its first record
             difference = problem.manifold.linear_combination(1.0, state.point, -1.0, last.point)
-            self._record(state, euclidean_size(problem.manifold, difference))
+            moved = euclidean_size(problem.manifold, difference)
+            self._record(state, moved)
+            self._has_succeeded |= inner_status.success
+            self._failures = 0 if inner_status.success or moved > 0 else self._failures + 1
             bar.update(state)
             if inner_status is Status.INTERRUPTED:
                 return inner_status
@@ -170,6 +172,17 @@ class ConstrainedRun:
                     return Status.USER
             self._problem, last = self._updated(problem, state), state
             problem = self._problem
+        return status
+
+    def _end(self, seen: Progress) -> Status | None:
+        """Status with which the run ends, or None where it goes on."""
+        status = self._stopping.check(seen)
+        if status is Status.CONVERGED_COST and self._failures and not self._has_succeeded:
+            return Status.STEP_TOO_SMALL  # the cost is the same since no minimization could take a step
+        if status is None and self._is_stuck(seen):
+            return Status.INFEASIBLE
+        if status is None and self._failures >= _PATIENCE:
+            return Status.STEP_TOO_SMALL
         return status
 
     def _updated(self, problem: AugmentedProblem, state: ObjectiveState) -> AugmentedProblem:
@@ -188,7 +201,7 @@ class ConstrainedRun:
         assert self._last is not None
         seen = Progress(self._history, machine_epsilon(self._last.point))
         rules = [rule for rule in rules_in(self._stopping) if isinstance(rule, Feasibility)]
-        return any(rule.is_met(seen) for rule in rules or [Feasibility()])
+        return all(rule.is_met(seen) for rule in rules or [Feasibility()])
 
     def _is_stuck(self, seen: Progress) -> bool:
         """Whether the violation has not fallen by a tenth while the penalty was raised again and again."""
@@ -204,7 +217,11 @@ class ConstrainedRun:
     def _record(self, state: ObjectiveState, step_size: float) -> None:
         """Add one entry to the history."""
         assert self._problem is not None
-        entry = {"fun": state.evaluation.cost.value, "grad_norm": state.gradient_norm, **state.evaluation.measures}
+        entry = {
+            "fun": state.evaluation.cost.value,
+            "grad_norm": state.gradient_norm,
+            **state.evaluation.constraint_measures,
+        }
         entry |= {"step_size": step_size, "inner_nit": self._inner_steps, **self._problem.counts()}
         for name, value in (entry | {"time": self._elapsed()}).items():
             self._history.setdefault(name, []).append(value)
@@ -219,7 +236,7 @@ class ConstrainedRun:
             fun=evaluation.cost.value,
             grad_norm=state.gradient_norm,
             multipliers=evaluation.multipliers,
-            **evaluation.measures,
+            **evaluation.constraint_measures,
             nit=length - 1,
             inner_nit=self._inner_steps,
             **self._problem.counts(),
@@ -245,7 +262,7 @@ class InnerStopping(StoppingCriterion):
         if self._is_stationary(progress):
             return Status.CONVERGED_GRADIENT
         # With the records of the outer run, which did not end it, but what has been spent by now.
-        own = {"fun", "grad_norm", "step_size"}
+        own = {"fun", "grad_norm", "step_size", "cost"}
         spent = {name: values for name, values in progress.history.items() if name not in own}
         spent["time"] = [self.elapsed()]
         status = self.outer.check(Progress({**self.seen.history, **spent}, progress.epsilon))
@@ -254,6 +271,6 @@ class InnerStopping(StoppingCriterion):
     def _is_stationary(self, progress: Progress) -> bool:
         """Whether the gradient is below this tolerance or that of the outer run."""
         norm = progress.latest("grad_norm")
-        compared = {"fun": [progress.latest("fun")], "grad_norm": [self.seen.first("grad_norm"), norm]}
+        compared = {"fun": [progress.latest("cost")], "grad_norm": [self.seen.first("grad_norm"), norm]}
         rules = [rule for rule in rules_in(self.outer) if isinstance(rule, GradientNorm)]
         return norm <= self.tolerance or any(rule.is_met(Progress(compared, progress.epsilon)) for rule in rules)

@@ -44,6 +44,10 @@ class Constraint(ABC):
     def residual(self, values: Array, multipliers: Array, penalty: float) -> Array:
         """What the augmented Lagrangian penalizes."""
 
+    def updated(self, values: Array, multipliers: Array, penalty: float) -> Array:
+        """Multipliers m + r s, with which the Lagrangian has the gradient of the augmented one."""
+        return multipliers + penalty * self.residual(values, multipliers, penalty)
+
     @abstractmethod
     def violation(self, values: Array) -> Array:
         """By how much each value violates the constraint; not negative."""
@@ -107,6 +111,11 @@ class Inequality(Constraint):
 
     def residual(self, values: Array, multipliers: Array, penalty: float) -> Array:
         return namespace(values).maximum(values, multipliers * (-1 / penalty))
+
+    def updated(self, values: Array, multipliers: Array, penalty: float) -> Array:
+        # m - r (m / r) would leave rounding, of either sign, where the constraint is not active.
+        xp, raised = namespace(values), multipliers + penalty * values
+        return xp.maximum(raised, xp.zeros_like(raised))
 
     def violation(self, values: Array) -> Array:
         return namespace(values).maximum(values, 0 * values)
@@ -201,7 +210,7 @@ class ConstraintEvaluation:
 
         leaves, values = self._graph
         with torch.enable_grad():
-            weights = multipliers + penalty * self.constraint.residual(values, multipliers, penalty)
+            weights = self.constraint.updated(values, multipliers, penalty)
             gradient = self._weighted_gradient(weights, create_graph=True)
 
         def product(v: Point) -> Point:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -190,7 +190,9 @@ class Run:
     def to_end(self, x0: Point) -> OptimizeResult:
         """Run from a start point until a criterion, the callback or an interruption ends it."""
         status, state = self.to_last_state(x0)
-        return self._unstarted(x0) if state is None else self._result(state, status)
+        return (
+            unstarted_result(x0, list(self._history), self._counts()) if state is None else self._result(state, status)
+        )
 
     def to_last_state(self, x0: Point) -> tuple[Status, State | None]:
         """Run to the end; the status and the state, which is None where the run was interrupted at its start."""
@@ -297,14 +299,25 @@ class Run:
             )
         return result
 
-    def _unstarted(self, x0: Point) -> OptimizeResult:
-        status = Status.INTERRUPTED
-        counts = self._counts()
-        history = OptimizeResult({name: np.empty(0) for name in (*self._history, *counts)})
-        return OptimizeResult(
-            x=x0, fun=float("nan"), grad_norm=float("nan"), nit=0, **counts,
-            success=False, status=status, message=status.message, history=history,
-        )  # fmt: skip
+
+def unstarted_result(x0: Point, recorded: Sequence[str], counts: Mapping[str, int], **more: Any) -> OptimizeResult:
+    """Result of a run that was interrupted before its start point was recorded.
+
+    Parameters
+    ----------
+    x0 : point
+    recorded : sequence of str
+        What the history has besides the counts.
+    counts : mapping of str to int
+    more
+        Further entries.
+    """
+    status = Status.INTERRUPTED
+    history = OptimizeResult({name: np.empty(0) for name in (*recorded, *counts)})
+    return OptimizeResult(
+        x=x0, fun=float("nan"), grad_norm=float("nan"), **more, nit=0, **counts,
+        success=False, status=status, message=status.message, history=history,
+    )  # fmt: skip
 
 
 class _Silent:

@@ -241,6 +241,10 @@ class ObjectiveState(State):
         gradient = self.evaluation.gradient
         return gradient if self.problem.objective.riemannian else self.geometry.riemannian_gradient(gradient)
 
+    @property
+    def measures(self) -> dict[str, float]:
+        return self.evaluation.measures
+
     def derivative(self, tangent_vector: Point) -> float:
         if self.problem.objective.riemannian:
             return float(self.geometry.inner_product(self.gradient, tangent_vector))

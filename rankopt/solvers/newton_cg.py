@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from manifolds.linalg import machine_epsilon
 from rankopt.solvers.line_search import Armijo, LineSearch
 from rankopt.solvers.method import Context, Method, Step
-from rankopt.solvers.parameters import require_at_least, require_instance
+from rankopt.solvers.parameters import require_instance, require_positive
 from rankopt.solvers.truncated_cg import (
     ModelStep,
     forcing_fraction,
     model_segments,
     preconditioned_gradient,
-    require_forcing,
+    require_inner_options,
 )
 from rankopt.state import State
 
@@ -74,15 +74,11 @@ class NewtonCG(Method[float]):
     max_inner: int | None = None
 
     def __post_init__(self) -> None:
-        require_forcing(self.kappa, self.theta)
+        require_inner_options(self.kappa, self.theta, self.max_inner)
         if self.line_search is not None:
             require_instance("line_search", self.line_search, LineSearch, "Armijo()")
         if self.radius is not None:
-            require_at_least("radius", self.radius, 0)
-            if self.radius == 0:
-                raise ValueError(f"radius must be positive, got {self.radius}")
-        if self.max_inner is not None:
-            require_at_least("max_inner", self.max_inner, 1, whole=True)
+            require_positive("radius", self.radius)
 
     def start(self, state: State, context: Context) -> float:
         """The norm of the gradient at the start, to which later ones are compared."""
@@ -112,7 +108,7 @@ class NewtonCG(Method[float]):
         # The norm of P^{-1} is longer than the metric's by the ratio of the gradient's norms.
         scale = manifold.typical_dist * state.gradient_norm / squared**0.5
         tolerance = forcing_fraction(state, first_gradient_norm, self.kappa, self.theta)
-        for segment in model_segments(state, context, gradient, tolerance, self.max_inner or 2 * manifold.dim):
+        for segment in model_segments(state, context, gradient, tolerance, self.max_inner):
             # Curvature that is zero but for its rounding counts as negative, whatever its sign.
             if not segment.squared_norm(segment.length) < scale**2 / machine_epsilon(state.point):
                 radius = scale * (0.5 if self.radius is None else self.radius / manifold.typical_dist)

@@ -14,6 +14,13 @@ def require_at_least(name: str, value: Any, lowest: float, *, whole: bool = Fals
         raise ValueError(f"{name} must be at least {lowest}, got {value!r}")
 
 
+def require_positive(name: str, value: Any) -> None:
+    """Raise an error unless the value is a positive and finite number."""
+    require_at_least(name, value, 0)
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be positive and finite, got {value!r}")
+
+
 def require_instance(name: str, value: Any, kind: type, example: str) -> None:
     """Raise a TypeError unless the value is an instance of a class; a class itself is not one."""
     if not isinstance(value, kind):

@@ -144,7 +144,7 @@ def truncated_conjugate_gradient(segments: Iterator[Segment], radius: float, con
 
 
 def model_segments(
-    state: State, context: Context, search_gradient: Point, tolerance: float, max_iterations: int
+    state: State, context: Context, search_gradient: Point, tolerance: float, max_iterations: int | None
 ) -> Iterator[Segment]:
     """Segments of the line of conjugate gradients from zero, one for each Hessian product.
 
@@ -160,7 +160,8 @@ def model_segments(
         Preconditioned gradient z, with <z, grad f> > 0.
     tolerance : float
         The residual's norm, in the preconditioner, is reduced to this fraction.
-    max_iterations : int
+    max_iterations : int or None
+        Twice the manifold's dimension where it is None.
 
     Raises
     ------
@@ -173,7 +174,7 @@ def model_segments(
     squared = float(geometry.pairing(residual, direction))
     target = tolerance**2 * squared
     segment = Segment(None, direction, 0.0, 0.0, squared, 0.0, -squared, 0.0)
-    for _ in range(max_iterations):
+    for _ in range(2 * geometry.manifold.dim if max_iterations is None else max_iterations):
         product = state.hessian_covector(direction)
         curvature = float(geometry.pairing(product, direction))
         if not math.isfinite(curvature):
@@ -228,9 +229,11 @@ def forcing_fraction(state: State, first_gradient_norm: float, kappa: float, the
     return max(min(kappa, fraction**theta), min(floor, kappa))
 
 
-def require_forcing(kappa: float, theta: float) -> None:
-    """Raise an error unless 0 < kappa < 1 and theta >= 0."""
+def require_inner_options(kappa: float, theta: float, max_inner: int | None) -> None:
+    """Raise an error unless 0 < kappa < 1, theta >= 0, and the limit of products, if any, is at least one."""
     for name, value in (("kappa", kappa), ("theta", theta)):
         require_at_least(name, value, 0)
     if not 0 < kappa < 1:
         raise ValueError(f"0 < kappa < 1 must hold, got {kappa}")
+    if max_inner is not None:
+        require_at_least("max_inner", max_inner, 1, whole=True)

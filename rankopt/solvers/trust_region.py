@@ -8,13 +8,13 @@ from itertools import chain
 from typing import NamedTuple
 
 from rankopt.solvers.method import Context, Method, Step
-from rankopt.solvers.parameters import require_at_least
+from rankopt.solvers.parameters import require_at_least, require_positive
 from rankopt.solvers.truncated_cg import (
     Segment,
     forcing_fraction,
     model_segments,
     preconditioned_gradient,
-    require_forcing,
+    require_inner_options,
     truncated_conjugate_gradient,
 )
 from rankopt.state import State
@@ -98,20 +98,18 @@ class TrustRegion(Method[TrustRegionMemory]):
     regularization: float = 250.0
 
     def __post_init__(self) -> None:
-        require_forcing(self.kappa, self.theta)
+        require_inner_options(self.kappa, self.theta, self.max_inner)
         for name in ("acceptance", "regularization"):
             require_at_least(name, getattr(self, name), 0)
         if not self.acceptance < 0.25:
             raise ValueError(f"acceptance must be below 0.25, where the radius shrinks, got {self.acceptance}")
         if self.initial_radius is not None:
-            require_at_least("initial_radius", self.initial_radius, 0)
+            require_positive("initial_radius", self.initial_radius)
         require_at_least("max_radius", self.max_radius, 0)
         if not 0 < (self.max_radius if self.initial_radius is None else self.initial_radius) <= self.max_radius:
             raise ValueError(
                 f"0 < initial_radius <= max_radius must hold, got {self.initial_radius} and {self.max_radius}"
             )
-        if self.max_inner is not None:
-            require_at_least("max_inner", self.max_inner, 1, whole=True)
 
     def start(self, state: State, context: Context) -> TrustRegionMemory:
         return TrustRegionMemory(None, state.gradient_norm, None)
@@ -122,13 +120,8 @@ class TrustRegion(Method[TrustRegionMemory]):
             return None
         # A radius in the norm of P^{-1} is longer by this factor.
         unit = state.gradient_norm / squared**0.5 if memory.unit is None else memory.unit
-        segments = model_segments(
-            state,
-            context,
-            gradient,
-            forcing_fraction(state, memory.first_gradient_norm, self.kappa, self.theta),
-            self.max_inner or 2 * state.geometry.manifold.dim,
-        )
+        fraction = forcing_fraction(state, memory.first_gradient_norm, self.kappa, self.theta)
+        segments = model_segments(state, context, gradient, fraction, self.max_inner)
         first = next(segments)
         radius = self._first_radius(first, state, unit) if memory.radius is None else memory.radius
         line = truncated_conjugate_gradient(chain([first], segments), radius, context)

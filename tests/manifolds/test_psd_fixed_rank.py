@@ -31,6 +31,21 @@ def test_geometry_equals_pymanopt():
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("scale", [[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1e-30, 1e-30], [1e-30] * 3])
+def test_projection_where_rank_is_lost(scale, kind):
+    """By scipy's least squares over {Y A : A + A^T = 0}, which are fewer there, with columns of size one."""
+    y = orthogonal(N, RNG)[:, :K] * scale
+    i, j = np.triu_indices(K, 1)
+    vertical = np.zeros((len(i), N, K))
+    vertical[np.arange(len(i)), :, j], vertical[np.arange(len(i)), :, i] = y[:, i].T, -y[:, j].T
+    basis = vertical.reshape(len(i), -1).T
+    sizes = np.linalg.norm(basis, axis=0)
+    basis = basis / np.where(sizes > 0, sizes, 1)
+    expected = A - (basis @ scipy.linalg.lstsq(basis, A.ravel())[0]).reshape(N, K)
+    assert_close(MANIFOLD.projection(kind(y), kind(A)), expected, 1e-12 if kind.dtype == "float64" else 1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_projection_takes_away_what_does_not_move_the_matrix(kind):
     """Least squares over {Y A : A + A^T = 0}, whose elements leave Y Y^T where it is to first order."""
     i, j = np.triu_indices(K, 1)

@@ -20,6 +20,7 @@ from manifolds import (
     GeneralizedStiefel,
     Grassmann,
     Product,
+    PSDFixedRank,
     SampledFunction,
     SampledManifold,
     Sphere,
@@ -61,7 +62,7 @@ METHODS = {
 }
 MANIFOLDS = (
     "sphere", "stiefel-qr", "canonical-exponential", "grassmann-polar", "positive-definite", "generalized-dense",
-    "fixed-rank", "product",
+    "fixed-rank", "product", "power-of-rotations", "psd-fixed-rank",
 )  # fmt: skip
 MANIFOLD = Stiefel(8, 2)
 X0 = MANIFOLD.random_point(rng=1)
@@ -127,7 +128,7 @@ def cost_on(manifold, kind):
     goal = manifold.random_point(5, kind.like)
     if manifold.factored:
         return SquaredDistanceOfMatrices(goal)
-    return (SquaredDistanceOfGrams if isinstance(manifold, Grassmann) else SquaredDistance)(goal)
+    return (SquaredDistanceOfGrams if isinstance(manifold, (Grassmann, PSDFixedRank)) else SquaredDistance)(goal)
 
 
 @pytest.mark.parametrize("kind", [DOUBLE, Kind("torch", "float32")], ids=str)
@@ -240,6 +241,16 @@ def test_manifolds_of_other_libraries(file):
 def factor_gradient(x, residual):
     """Derivatives by the factors of X = U diag(s) V^T."""
     return (residual @ x.vt.T) * x.s, np.diag(x.u.T @ residual @ x.vt.T).copy(), (x.u * x.s).T @ residual
+
+
+def test_a_program_that_goes_to_another_folder_meanwhile(f, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run = partial(minimize, f.cost, MANIFOLD, X0, gradient=f.gradient, stopping=MaxIterations(4))
+    run(checkpoint=Checkpoint("run.npz"), callback=lambda result: monkeypatch.chdir(elsewhere))
+    assert saved_steps(tmp_path / "run.npz") == 4
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_a_new_process_resumes(file, f):

@@ -14,6 +14,7 @@ from manifolds import (
     GeneralizedStiefel,
     Grassmann,
     Polar,
+    Power,
     Product,
     SampledFunction,
     SampledManifold,
@@ -113,6 +114,15 @@ OTHER = r"belongs to another run: its "
 def test_another_run(changes, message, file):
     run(file)
     assert_refused(file, message, **changes)
+
+
+@pytest.mark.parametrize("around", [Product, lambda base: Power(base, 3), lambda base: Product(Power(base, 3))])
+def test_another_manifold_within(around, file):
+    manifold, other = around(Stiefel(6, 2)), around(Stiefel(6, 2, retraction=Polar()))
+    x0 = manifold.random_point(0)
+    options = {"objective": lambda x: 0.0, "gradient": lambda x: manifold.zero_vector(x), "x0": x0}
+    run(file, manifold=manifold, **options)
+    assert_refused(file, OTHER + r"manifold is .*CholeskyQR.* this run is .*Polar", manifold=other, **options)
 
 
 def test_another_metric_or_constraint_of_the_same_form(file):
@@ -333,6 +343,20 @@ def test_memories_that_do_not_fit_into_a_file(memory, message, file):
         run(file, method=Remembering(memory))
     assert not file.exists()
     assert run(file, method=Remembering((1.0, (None, X0)))).nit == 3
+
+
+class RememberingLater(Remembering):
+    """A method whose memory does not fit into a file after its first step."""
+
+    def start(self, state, context):
+        return None
+
+
+def test_memories_that_do_not_fit_after_a_step(file):
+    evaluations = []
+    with pytest.raises(TypeError, match="but the run has a list"):
+        run(file, steps=50, method=RememberingLater([1.0]), objective=lambda x: evaluations.append(x) or cost(x))
+    assert len(evaluations) == 2
 
 
 def test_problems_whose_states_cannot_be_saved(file):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -28,11 +29,13 @@ from rankopt import (
     MaxIterations,
     MaxTime,
     ObjectiveProblem,
+    Progress,
     Status,
     minimize,
     minimize_constrained,
 )
 from rankopt.augmented_lagrangian import AugmentedObjective
+from rankopt.constrained_run import InnerStopping
 from rankopt.constraints import Constraints
 from tests.rankopt.test_counts import Recorded
 
@@ -230,6 +233,30 @@ def test_the_penalty_stays_where_the_constraints_hold():
     assert np.all(np.isfinite(history.penalty))
 
 
+def test_the_tightest_of_two_tolerances_counts():
+    """The penalty is raised until the constraints hold to both."""
+    gradients = GradientNorm(absolute=0.0)
+    method = AugmentedLagrangian(decrease=1e-3)
+    tight, both = (
+        run(stopping=stopping | MaxIterations(12), method=method).history.penalty
+        for stopping in (gradients & Feasibility(1e-8), gradients & Feasibility(1e-1) & Feasibility(1e-8))
+    )
+    np.testing.assert_array_equal(both, tight)
+    loose = run(stopping=gradients & Feasibility(1e-1) | MaxIterations(12), method=method).history.penalty
+    assert loose[-1] < tight[-1]
+
+
+def test_minimizations_measure_gradients_by_the_cost_itself():
+    """As the criterion of the whole run does: the term of the multipliers is much larger here."""
+    start, epsilon = 1e-3, np.finfo(float).eps
+    seen = Progress({"fun": [1.0], "grad_norm": [start]}, epsilon)
+    criterion = InnerStopping(0.0, 9, GradientNorm(), seen, lambda: 0.0)
+    norm = 1e-6 * start + 1e3 * epsilon
+    for value, expected in ((1.0, None), (1e3, Status.CONVERGED_GRADIENT)):
+        inner = {"fun": [1e3], "cost": [value], "grad_norm": [norm], "time": [0.0]}
+        assert criterion.check(Progress(inner, epsilon)) is expected
+
+
 class Interrupted:
     """Function that is interrupted at its k-th call."""
 
@@ -266,6 +293,12 @@ def test_interruption_at_the_start():
     result = run(f=Interrupted(cost, 1))
     assert (result.status, result.success, result.nit, result.nfev) == (Status.INTERRUPTED, False, 0, 1)
     assert result.x is X0
+    whole = run(stopping=MaxIterations(1))
+    assert set(result) == set(whole)
+    assert {name: values.shape for name, values in result.history.items()} == dict.fromkeys(whole.history, (0,))
+    for name in ("fun", "grad_norm", "constraint_violation", "complementarity", "penalty"):
+        assert np.isnan(result[name]), name
+    assert result.inner_nit == 0
 
 
 def test_interruption_in_a_constraint():
@@ -287,6 +320,36 @@ def test_a_run_goes_on_from_its_result():
     np.testing.assert_allclose(second.x, whole.x, atol=1e-8)
     without = run(x0=first.x, stopping=TIGHT)
     assert second.nit < without.nit
+
+
+@pytest.mark.parametrize("limit", range(1, 7))
+def test_multipliers_of_inactive_inequalities_are_zero(limit):
+    """Exactly, on quadratic programs that end early, so that another run goes on from them."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        g, b, rhs = rng.standard_normal((9, 4)), rng.standard_normal(4), rng.standard_normal(9)
+        constraint = Inequality(lambda x, g=g, rhs=rhs: g @ x - rhs, lambda x, y, g=g: g.T @ y)
+        options = {"gradient": lambda x, b=b: x - b, "stopping": MaxIterations(limit)}
+        solve = partial(minimize_constrained, lambda x, b=b: x @ x / 2 - b @ x, Euclidean(4), constraint, **options)
+        result = solve(np.zeros(4))
+        y = result.multipliers[0]
+        assert y.min() >= 0
+        assert np.all((y == 0) | (y > 1e-9))
+        slack = np.maximum(rhs - g @ result.x, 0)
+        assert result.complementarity == pytest.approx(slack[y > 0].max(initial=0.0), abs=1e-14)
+        assert solve(result.x, multipliers=result.multipliers).nit == limit
+
+
+def test_multipliers_that_do_not_count_are_zero_by_autograd():
+    x = torch.tensor(X0)
+    multipliers = torch.full((6,), 0.1, dtype=x.dtype)
+    constraint = Inequality(lambda x: x**2 - 7)
+    lagrangian = AugmentedObjective(
+        as_objective(lambda x: 0 * x.sum()), Constraints(constraint), Euclidean(6), (multipliers,), 0.3
+    )
+    evaluation = lagrangian.at(x)
+    assert torch.equal(evaluation.multipliers[0], torch.zeros_like(x))
+    assert torch.equal(evaluation.hessian_product(x), torch.zeros_like(x))
 
 
 def test_a_run_from_the_solution_ends_there():
@@ -311,6 +374,33 @@ def test_costs_that_no_longer_change_end_the_default_run():
     result = run(stopping=CostChange(iterations=3) & Feasibility() | MaxIterations(60))
     assert result.status is Status.CONVERGED_COST
     assert np.ptp(result.history.fun[-4:]) <= 4 * np.finfo(float).eps * abs(result.fun)
+
+
+METHODS = ["trust-region", "newton-cg", "lbfgs", "conjugate-gradient", "gradient-descent"]
+WITHOUT_LIMIT = GradientNorm() & Feasibility()
+
+
+@pytest.mark.parametrize("stopping", [None, WITHOUT_LIMIT, CostChange(iterations=2) & Feasibility()], ids=repr)
+@pytest.mark.parametrize("inner", METHODS)
+def test_a_wrong_gradient_is_no_success(inner, stopping):
+    """Minimizations that cannot take a step leave the cost as it is, and the slack constraint holds."""
+    result = run(
+        Inequality(lambda x: x - 5, lambda x, y: y), method=AugmentedLagrangian(inner, max_inner=50),
+        gradient=lambda x: -2 * D * x, stopping=stopping,
+    )  # fmt: skip
+    assert (result.status, result.success) == (Status.STEP_TOO_SMALL, False)
+    assert result.nit <= 5
+    assert result.grad_norm > 1
+    assert "check the gradient" in result.message
+
+
+@pytest.mark.parametrize("inner", METHODS)
+def test_a_run_that_ends_at_rounding_succeeds(inner):
+    """There minimizations fail as well, but after others that did not."""
+    stopping = CostChange(iterations=3) & Feasibility() | MaxIterations(60)
+    result = run(method=AugmentedLagrangian(inner), stopping=stopping)
+    assert result.status is Status.CONVERGED_COST
+    assert result.fun == pytest.approx(run(stopping=TIGHT).fun, rel=1e-6)  # constraints hold to 1e-6
 
 
 def test_preconditioner():
