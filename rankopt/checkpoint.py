@@ -177,7 +177,7 @@ class CheckpointFile:
     """
 
     def __init__(self, checkpoint: Checkpoint, problem: Problem, method: Method[Any], preconditioner: Any) -> None:
-        self._checkpoint, self._path, self._method = checkpoint, Path(checkpoint.path), method
+        self._checkpoint, self._path, self._method = checkpoint, Path(checkpoint.path).absolute(), method
         self._problem = {
             "manifold": _described(problem.manifold),
             "problem": type(problem).__name__,
@@ -236,6 +236,8 @@ class CheckpointFile:
             self._write(latest)  # an error of the first file ends the run before work is lost
         elif self._is_due(latest.nit):
             self._try_to_write(latest)
+        elif latest.nit <= 1:  # what the method remembers after a step may be of another type than at the start
+            TreePacker().pack(latest.memory, _known_types(self._method, latest.state))
 
     def close(self) -> None:
         """Write the latest step, if the file does not hold it yet."""

@@ -243,6 +243,16 @@ def factor_gradient(x, residual):
     return (residual @ x.vt.T) * x.s, np.diag(x.u.T @ residual @ x.vt.T).copy(), (x.u * x.s).T @ residual
 
 
+def test_a_program_that_goes_to_another_folder_meanwhile(f, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run = partial(minimize, f.cost, MANIFOLD, X0, gradient=f.gradient, stopping=MaxIterations(4))
+    run(checkpoint=Checkpoint("run.npz"), callback=lambda result: monkeypatch.chdir(elsewhere))
+    assert saved_steps(tmp_path / "run.npz") == 4
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_a_new_process_resumes(file, f):
     """What the file holds depends on no address in memory."""
     program = f"""

@@ -345,6 +345,23 @@ def test_memories_that_do_not_fit_into_a_file(memory, message, file):
     assert run(file, method=Remembering((1.0, (None, X0)))).nit == 3
 
 
+class RememberingLater(Remembering):
+    """A method whose memory does not fit into a file after its first step."""
+
+    def start(self, state, context):
+        return None
+
+    def step(self, state, memory, context):
+        return super().step(state, self.memory, context)
+
+
+def test_memories_that_do_not_fit_after_a_step(file):
+    evaluations = []
+    with pytest.raises(TypeError, match="but the run has a list"):
+        run(file, steps=50, method=RememberingLater([1.0]), objective=lambda x: evaluations.append(x) or cost(x))
+    assert len(evaluations) == 2
+
+
 def test_problems_whose_states_cannot_be_saved(file):
     from rankopt.state import ObjectiveState, Problem, State
 
