@@ -351,6 +351,9 @@ class RememberingLater(Remembering):
     def start(self, state, context):
         return None
 
+    def step(self, state, memory, context):
+        return super().step(state, self.memory, context)
+
 
 def test_memories_that_do_not_fit_after_a_step(file):
     evaluations = []
