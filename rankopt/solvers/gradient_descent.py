@@ -120,7 +120,7 @@ class GradientDescent(Method[GradientDescentMemory]):
     def step(self, state: State, memory: GradientDescentMemory, context: Context) -> Step[GradientDescentMemory] | None:
         search = self.line_search or Armijo(memory=10 if isinstance(self.step_rule, BarzilaiBorwein) else 1)
         gradient = memory.search_gradient
-        old_old = state.derivative(gradient) if context.preconditioner else state.squared_gradient_norm
+        old_old = state.derivative(gradient)
         curve = state.along(context.scaled(-1.0, gradient))
         first = context.first_step(state, -old_old) if memory.step is None else memory.step
         t = search.search(curve, state, -old_old, first, context.values)
