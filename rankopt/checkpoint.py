@@ -172,6 +172,10 @@ class SavedRun(NamedTuple):
                 )
         return state, best
 
+    def refusal(self, reason: str) -> ValueError:
+        """What is raised where the file is one of another run."""
+        return ValueError(f"checkpoint: {self.path} belongs to another run: {reason}; {_WAY_OUT}")
+
     def method_memory(self, method: Method[Any], state: State) -> Any:
         """What the method remembers."""
         return self.unpacker.unpack(self.memory, _known_types(method, state))

@@ -192,6 +192,9 @@ class ConstrainedRun:
         point = cost.manifold.at(kept.point).point
         objective = AugmentedObjective(cost.objective, constraints, cost.manifold, kept.multipliers, kept.penalty)
         problem = self._problem = AugmentedProblem(objective, objective.at(point))
+        for constraint, multipliers in zip(constraints.at(point), kept.multipliers, strict=True):
+            if (now := tuple(constraint.values.shape)) != (then := tuple(multipliers.shape)):
+                raise saved.refusal(f"values of {constraint.name} have shape {now}, but had {then}")
         if kept.is_within:
             return saved
         state, _ = saved.states(problem)
