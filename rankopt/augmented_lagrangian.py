@@ -151,12 +151,21 @@ class AugmentedProblem(ObjectiveProblem):
         cost = self.objective.cost
         return {"nfev": cost.nfev, "ngev": cost.ngev, "nhev": cost.nhev} | self.objective.constraints.counts()
 
+    @property
+    def start_point(self) -> Point:
+        """Where its runs start."""
+        return self._known.point
+
     def start(self, point: Point) -> ObjectiveState:
         return self._start
 
     @lazy_property
     def _start(self) -> ObjectiveState:
         return ObjectiveState(self, self._known.point, self._known)
+
+    def from_state(self, state: ObjectiveState) -> AugmentedProblem:
+        """The same problem for runs that start from one of its states."""
+        return AugmentedProblem(self.objective, state.evaluation)
 
     def updated(self, known: AugmentedEvaluation, multipliers: Multipliers, penalty: float) -> AugmentedProblem:
         """Problem with other multipliers, of runs that start from the point of an evaluation of this one."""

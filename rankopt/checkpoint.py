@@ -1,4 +1,4 @@
-"""Checkpoints of a run of ``minimize``: files from which a later call goes on to the same bits."""
+"""Checkpoints of ``minimize`` and its kin: files from which a later call goes on to the same bits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """File that ``minimize`` writes its state to, and goes on from when it is called again.
+    """File that ``minimize`` or ``minimize_constrained`` writes its state to, and goes on from when it is called again.
 
     A run that is resumed takes the steps that the uninterrupted one would have taken, to the same bits on the same
     machine, where cost and gradient give the same for the same point. The file is written when the run starts, then
@@ -53,7 +53,7 @@ class Checkpoint:
     every_seconds : float, optional
         Interval in seconds of the run; None for none.
     every_iterations : int, optional
-        Interval in steps.
+        Interval in steps; in those of its minimizations for ``minimize_constrained``.
 
     Raises
     ------
@@ -106,6 +106,16 @@ class Checkpoint:
             raise ValueError("every_seconds or every_iterations must be given")
 
 
+class Outer(NamedTuple):
+    """What a checkpoint holds of a run whose steps are runs themselves, between these or around the current one."""
+
+    tree: Any
+    history: Mapping[str, list[Any]]
+    nit: int
+    steps: int
+    """Of all runs within it that have ended."""
+
+
 class Snapshot(NamedTuple):
     """A run after a whole step, as far as the history does not tell."""
 
@@ -114,6 +124,12 @@ class Snapshot(NamedTuple):
     best: State
     nit: int
     seconds: float
+    outer: Outer | None = None
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Number of steps, over all runs within an outer one, and that of the outer run."""
+        return (self.nit, 0) if self.outer is None else (self.outer.steps + self.nit, self.outer.nit)
 
 
 class SavedRun(NamedTuple):
@@ -127,6 +143,7 @@ class SavedRun(NamedTuple):
     history: dict[str, list[Any]]
     seconds: float
     unpacker: TreeUnpacker
+    outer: Outer | None
 
     def states(self, problem: Problem) -> tuple[State, State]:
         """Latest and best state, evaluated again at their points.
@@ -155,6 +172,10 @@ class SavedRun(NamedTuple):
                 )
         return state, best
 
+    def refusal(self, reason: str) -> ValueError:
+        """What is raised where the file is one of another run."""
+        return ValueError(f"checkpoint: {self.path} belongs to another run: {reason}; {_WAY_OUT}")
+
     def method_memory(self, method: Method[Any], state: State) -> Any:
         """What the method remembers."""
         return self.unpacker.unpack(self.memory, _known_types(method, state))
@@ -166,9 +187,11 @@ class CheckpointFile:
     Parameters
     ----------
     checkpoint : Checkpoint
-    problem : Problem
+    manifold : Manifold
     method : Method
-    preconditioner : callable or None
+        Whose memory it holds.
+    described : mapping of str to str
+        What else another run must have in common with the one of the file, in words.
 
     Raises
     ------
@@ -176,17 +199,15 @@ class CheckpointFile:
         If the file's folder does not exist, or the path is that of a folder.
     """
 
-    def __init__(self, checkpoint: Checkpoint, problem: Problem, method: Method[Any], preconditioner: Any) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, manifold: Manifold, method: Method[Any], described: Mapping[str, str]
+    ) -> None:
         self._checkpoint, self._path, self._method = checkpoint, Path(checkpoint.path).absolute(), method
-        self._problem = {
-            "manifold": _described(problem.manifold),
-            "problem": type(problem).__name__,
-            "method": _without_addresses(repr(method)),
-            "preconditioner": "absent" if preconditioner is None else "given",
-        }
+        self._run = {"manifold": _described(manifold)}
+        self._run |= {name: _without_addresses(words) for name, words in described.items()}
         self._latest: Snapshot | None = None
         self._history: Mapping[str, list[Any]] = {}
-        self._written: tuple[int, float] | None = None
+        self._written: tuple[tuple[int, int], float] | None = None
         if self._path.is_dir():
             raise IsADirectoryError(f"checkpoint: {self._path} is a folder; name a file in it")
         if not self._path.parent.is_dir():
@@ -200,7 +221,7 @@ class CheckpointFile:
         ValueError
             If the file cannot be read, is no checkpoint, or one of another problem, method or kind of points.
         """
-        self._problem["kind of points"] = _layout(x0)
+        self._run["kind of points"] = _layout(x0)
         if not self._path.exists():
             return None
         header, arrays = self._contents()
@@ -209,7 +230,7 @@ class CheckpointFile:
                 f"checkpoint: {self._path} has version {header.get('version')}, this version of rankopt reads version "
                 f"{_VERSION}; resume with the version that wrote it, or {_WAY_OUT}"
             )
-        for name, now in self._problem.items():
+        for name, now in self._run.items():
             then = header.get("run", {}).get(name)
             if then != now:
                 raise ValueError(
@@ -221,11 +242,16 @@ class CheckpointFile:
             trees = [arrays[f"array/{number}"] for number in range(len(header["forms"]))]
             unpacker = TreeUnpacker(trees, header["forms"])
             packed = (header["state"], header["memory"], header["best"])
-            saved = SavedRun(self._path, *packed, history, float(header["seconds"]), unpacker)
+            outer = _unpacked_outer(header["outer"], arrays, unpacker) if header.get("outer") else None
+            saved = SavedRun(self._path, *packed, history, float(header["seconds"]), unpacker, outer)
         except (KeyError, TypeError, ValueError) as error:
             raise self._unreadable(error) from error
-        self._written = len(history["fun"]) - 1, time.perf_counter()
-        _logger.info("minimize goes on from %s after %d steps", self._path, self._written[0])
+        steps = len(history["fun"]) - 1
+        position, name = (steps, 0), "minimize"
+        if outer is not None:
+            position, name = (outer.steps + steps, outer.nit), "minimize_constrained"
+        self._written = position, time.perf_counter()
+        _logger.info("%s goes on from %s after %d steps", name, self._path, position[0])
         return saved
 
     def keep(self, latest: Snapshot, history: Mapping[str, list[Any]]) -> None:
@@ -234,22 +260,22 @@ class CheckpointFile:
         self._latest, self._history = latest, history
         if first:
             self._write(latest)  # an error of the first file ends the run before work is lost
-        elif self._is_due(latest.nit):
+        elif self._is_due(latest.position):
             self._try_to_write(latest)
         elif latest.nit <= 1:  # what the method remembers after a step may be of another type than at the start
             TreePacker().pack(latest.memory, _known_types(self._method, latest.state))
 
     def close(self) -> None:
         """Write the latest step, if the file does not hold it yet."""
-        if self._latest is not None and self._written is not None and self._written[0] < self._latest.nit:
+        if self._latest is not None and self._written is not None and self._written[0] < self._latest.position:
             self._try_to_write(self._latest)
 
-    def _is_due(self, nit: int) -> bool:
+    def _is_due(self, position: tuple[int, int]) -> bool:
         assert self._written is not None
         steps, seconds = self._checkpoint.every_iterations, self._checkpoint.every_seconds
-        if nit == self._written[0]:
+        if position == self._written[0]:
             return False
-        after_steps = steps is not None and nit - self._written[0] >= steps
+        after_steps = steps is not None and position[0] - self._written[0][0] >= steps
         return after_steps or (seconds is not None and time.perf_counter() - self._written[1] >= seconds)
 
     def _try_to_write(self, latest: Snapshot) -> None:
@@ -263,20 +289,24 @@ class CheckpointFile:
         header = {
             "format": _FORMAT,
             "version": _VERSION,
-            "run": self._problem,
+            "run": self._run,
             "history": list(self._history),
             "seconds": latest.seconds,
             "state": packer.pack(latest.state.saved()),
             "memory": packer.pack(latest.memory, types),
             "best": None if latest.best is latest.state else packer.pack(latest.best.saved()),
+            "outer": None if latest.outer is None else _packed_outer(latest.outer, packer),
             "forms": packer.forms,
         }
         arrays: dict[str, Any] = {f"array/{number}": array for number, array in enumerate(packer.arrays)}
         # An interruption may have left entries of a step that was not finished.
         arrays |= {f"history/{name}": np.asarray(values[: latest.nit + 1]) for name, values in self._history.items()}
+        if (outer := latest.outer) is not None:
+            items = outer.history.items()
+            arrays |= {f"outer history/{name}": np.asarray(values[: outer.nit + 1]) for name, values in items}
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         replace_file(self._path, lambda stream: np.savez(stream, **arrays))
-        self._written = latest.nit, time.perf_counter()
+        self._written = latest.position, time.perf_counter()
 
     def _contents(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Header and arrays of a checkpoint of any version."""
@@ -296,6 +326,42 @@ class CheckpointFile:
             f"checkpoint: {self._path} cannot be read, it is cut off or no checkpoint ({error}); it is left alone; "
             f"{_WAY_OUT}"
         )
+
+
+class InnerFile:
+    """The file of a run's checkpoints, for the runs that its steps are.
+
+    Parameters
+    ----------
+    file : CheckpointFile
+    outer : callable
+        What the file holds of the run around them by now.
+    saved : SavedRun or None
+        Where the next of them goes on, if it does.
+    """
+
+    def __init__(self, file: CheckpointFile, outer: Callable[[], Outer], saved: SavedRun | None) -> None:
+        self._file, self._outer, self._saved = file, outer, saved
+
+    def read(self, x0: Point) -> SavedRun | None:
+        """Where the run goes on, if it does."""
+        return self._saved
+
+    def keep(self, latest: Snapshot, history: Mapping[str, list[Any]]) -> None:
+        """Take note of a whole step together with the run around it."""
+        self._file.keep(latest._replace(outer=self._outer()), history)
+
+    def close(self) -> None:
+        """Leave the file open for the run around this one."""
+
+
+def _packed_outer(outer: Outer, packer: TreePacker) -> dict[str, Any]:
+    return {"tree": packer.pack(outer.tree), "history": list(outer.history), "nit": outer.nit, "steps": outer.steps}
+
+
+def _unpacked_outer(packed: Mapping[str, Any], arrays: Mapping[str, np.ndarray], unpacker: TreeUnpacker) -> Outer:
+    history = {name: arrays[f"outer history/{name}"].tolist() for name in packed["history"]}
+    return Outer(unpacker.unpack(packed["tree"]), history, int(packed["nit"]), int(packed["steps"]))
 
 
 def _known_types(method: Method[Any], state: State) -> dict[str, type]:

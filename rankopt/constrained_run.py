@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult
@@ -19,6 +19,7 @@ from rankopt.augmented_lagrangian import (
     first_multipliers,
     first_penalty,
 )
+from rankopt.checkpoint import CheckpointFile, InnerFile, Outer, SavedRun, Snapshot
 from rankopt.constraints import Constraints
 from rankopt.minimize import Run, method_of, progress_bar, unstarted_result
 from rankopt.solvers.method import Method
@@ -27,6 +28,9 @@ from rankopt.solvers.progress import Progress
 from rankopt.solvers.status import Status
 from rankopt.solvers.stopping import CostChange, Feasibility, GradientNorm, MaxIterations, StoppingCriterion, rules_in
 from rankopt.state import ObjectiveProblem, ObjectiveState, euclidean_size
+
+_CUT_SHORT = {Status.EVALUATION_LIMIT, Status.TIME_LIMIT}
+"""How minimizations end that go on where the limits of the whole run are larger."""
 
 _PATIENCE = 5
 """Number of outer iterations in which a violation must fall by a tenth, and of failures in a row that end a run."""
@@ -95,19 +99,43 @@ class AugmentedLagrangian:
         require_at_least("max_inner", self.max_inner, 1, whole=True)
 
 
+class SavedMinimizations(NamedTuple):
+    """What a checkpoint holds of a constrained run besides its history and the minimization that it is in."""
+
+    is_within: bool
+    """Whether it is in a minimization; else it is after one, or at its start."""
+    point: Point
+    """Where the minimization began, or where the last one has led."""
+    multipliers: tuple[Array, ...]
+    penalty: float
+    residuals: tuple[float, ...]
+    tolerance: float
+    failures: int
+    has_succeeded: bool
+    seconds: float
+
+
 class ConstrainedRun:
     """One run of the method: records, stops, reports, and survives an interruption."""
 
     def __init__(
-        self, method: AugmentedLagrangian, stopping: StoppingCriterion, preconditioner: Any, callback: Any, show: Any
+        self,
+        method: AugmentedLagrangian,
+        stopping: StoppingCriterion,
+        preconditioner: Any,
+        callback: Any,
+        show: Any,
+        file: CheckpointFile | None = None,
     ) -> None:
         self._method, self._stopping = method, stopping
-        self._preconditioner, self._callback, self._show = preconditioner, callback, show
+        self._preconditioner, self._callback, self._show, self._file = preconditioner, callback, show, file
         self._history: dict[str, list[float]] = {}
         self._problem: AugmentedProblem | None = None
         self._last: ObjectiveState | None = None
         self._inner_steps = 0
+        self._counted_before: dict[str, int] = {}
         self._residuals = [float("inf")]
+        self._tolerance = float("inf")
         self._failures = 0
         self._has_succeeded = False
         self._began = time.perf_counter()
@@ -118,11 +146,18 @@ class ConstrainedRun:
         """Run from a start point until a criterion, the callback or an interruption ends it."""
         bar = progress_bar(self._show)
         try:
-            status = self._iterate(self._start(cost, constraints, x0, multipliers), bar)
+            saved = None if self._file is None else self._file.read(x0)
+            if saved is None:
+                self._start(cost, constraints, x0, multipliers)
+            else:
+                saved = self._resume(cost, constraints, saved)
+            status = self._iterate(saved, bar)
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
         finally:
             bar.close()
+            if self._file is not None:
+                self._file.close()
         if self._last is None:
             names = ("constraint_violation", "complementarity", "penalty")
             recorded = ("fun", "grad_norm", *names, "step_size", "inner_nit", "time")
@@ -132,8 +167,8 @@ class ConstrainedRun:
 
     def _start(
         self, cost: ObjectiveProblem, constraints: Constraints, x0: Point, multipliers: Sequence[Array] | None
-    ) -> AugmentedProblem:
-        """Problem of the first minimization."""
+    ) -> None:
+        """Make the problem of the first minimization, and record its start."""
         state = cost.start(x0)
         evaluations = constraints.at(state.point)
         for evaluation in evaluations:
@@ -141,38 +176,94 @@ class ConstrainedRun:
         first = first_multipliers(evaluations, multipliers)
         penalty = self._method.penalty or first_penalty(state, evaluations)
         objective = AugmentedObjective(cost.objective, constraints, cost.manifold, first, penalty)
-        return AugmentedProblem(objective, objective.of(state.point, state.evaluation, evaluations))
+        self._problem = AugmentedProblem(objective, objective.of(state.point, state.evaluation, evaluations))
+        start = self._problem.start(None)
+        self._record(start, 0.0)
+        self._keep(start)
 
-    def _iterate(self, problem: AugmentedProblem, bar: Any) -> Status:
-        last: ObjectiveState = problem.start(None)
-        self._problem = problem
-        method, seen = method_of(self._method.inner), Progress(self._history, machine_epsilon(last.point))
-        self._record(last, 0.0)
-        tolerance = float("inf")
-        while (status := self._end(seen)) is None:
-            tolerance = min(tolerance, self._method.tightening * problem.start(None).gradient_norm)
-            limits = InnerStopping(tolerance, self._method.max_inner, self._stopping, seen, self._elapsed)
-            inner = Run(problem, method, limits, self._preconditioner, None, False)
-            inner_status, state = inner.to_last_state(last.point)
-            self._inner_steps += inner.steps
-            if not isinstance(state, ObjectiveState):
+    def _resume(self, cost: ObjectiveProblem, constraints: Constraints, saved: SavedRun) -> SavedRun | None:
+        """Go back to a saved run; the minimization that it was in, if it was in one."""
+        assert saved.outer is not None
+        kept = SavedMinimizations._make(saved.outer.tree)
+        self._residuals, self._tolerance = list(kept.residuals), kept.tolerance
+        self._failures, self._has_succeeded = kept.failures, kept.has_succeeded
+        self._inner_steps, self._began = saved.outer.steps, time.perf_counter() - kept.seconds
+        self._history.update(saved.outer.history)
+        point = cost.manifold.at(kept.point).point
+        objective = AugmentedObjective(cost.objective, constraints, cost.manifold, kept.multipliers, kept.penalty)
+        problem = self._problem = AugmentedProblem(objective, objective.at(point))
+        for constraint, multipliers in zip(constraints.at(point), kept.multipliers, strict=True):
+            if (now := tuple(constraint.values.shape)) != (then := tuple(multipliers.shape)):
+                raise saved.refusal(f"values of {constraint.name} have shape {now}, but had {then}")
+        if kept.is_within:
+            return saved
+        state, _ = saved.states(problem)
+        assert isinstance(state, ObjectiveState)
+        self._last = state
+        counts, before = problem.counts(), saved.outer.history
+        self._counted_before = {name: before[name][-1] - count for name, count in counts.items()}
+        self._problem = self._updated(problem, state) if saved.outer.nit else problem.from_state(state)
+        return None
+
+    def _iterate(self, inner: SavedRun | None, bar: Any) -> Status:
+        """Minimize until the run ends; the first time from within a saved minimization, if there is one."""
+        assert self._problem is not None
+        seen = Progress(self._history, machine_epsilon(self._problem.start_point))
+        while inner is not None or (status := self._end(seen)) is None:
+            inner_status, state = self._minimize(inner, seen)
+            inner = None
+            if state is None:
                 return inner_status  # interrupted before its first record
-            difference = problem.manifold.linear_combination(1.0, state.point, -1.0, last.point)
-            moved = euclidean_size(problem.manifold, difference)
-            self._record(state, moved)
-            self._has_succeeded |= inner_status.success
-            self._failures = 0 if inner_status.success or moved > 0 else self._failures + 1
             bar.update(state)
             if inner_status is Status.INTERRUPTED:
                 return inner_status
+            if inner_status not in _CUT_SHORT:
+                self._keep(state)
             if self._callback is not None:
                 try:
                     self._callback(self._result(state, None))
                 except StopIteration:
                     return Status.USER
-            self._problem, last = self._updated(problem, state), state
-            problem = self._problem
+            self._problem = self._updated(self._problem, state)
         return status
+
+    def _minimize(self, saved: SavedRun | None, seen: Progress) -> tuple[Status, ObjectiveState | None]:
+        """Minimize the augmented Lagrangian of now, and record where that ends."""
+        problem = self._problem
+        assert problem is not None
+        if saved is None:
+            self._tolerance = min(self._tolerance, self._method.tightening * problem.start(None).gradient_norm)
+        limits = InnerStopping(self._tolerance, self._method.max_inner, self._stopping, seen, self._elapsed)
+        file = None if self._file is None else InnerFile(self._file, self._outer, saved)
+        method = method_of(self._method.inner)
+        inner = Run(problem, method, limits, self._preconditioner, None, False, file, self._counted_before)
+        status, state = inner.to_last_state(problem.start_point)
+        self._inner_steps += inner.steps
+        self._counted_before = inner.counted_before
+        if not isinstance(state, ObjectiveState):
+            return status, None
+        difference = problem.manifold.linear_combination(1.0, state.point, -1.0, problem.start_point)
+        moved = euclidean_size(problem.manifold, difference)
+        self._record(state, moved)
+        self._has_succeeded |= status.success
+        self._failures = 0 if status.success or moved > 0 else self._failures + 1
+        return status, state
+
+    def _outer(self, point: Point = None) -> Outer:
+        """What a checkpoint holds of this run within a minimization, or after one that has led to a point."""
+        assert self._problem is not None
+        objective, is_within = self._problem.objective, point is None
+        tree = SavedMinimizations(
+            is_within, self._problem.start_point if is_within else point, objective.multipliers, objective.penalty,
+            tuple(self._residuals), self._tolerance, self._failures, self._has_succeeded, self._elapsed(),
+        )  # fmt: skip
+        return Outer(tree, self._history, len(self._history["time"]) - 1, self._inner_steps)
+
+    def _keep(self, state: ObjectiveState) -> None:
+        """Let the checkpoint have a whole minimization."""
+        if self._file is not None:
+            history = {"fun": [state.value], "grad_norm": [state.gradient_norm]}
+            self._file.keep(Snapshot(state, None, state, 0, 0.0, self._outer(state.point)), history)
 
     def _end(self, seen: Progress) -> Status | None:
         """Status with which the run ends, or None where it goes on."""
@@ -211,6 +302,11 @@ class ConstrainedRun:
         rises = all(after > before for before, after in pairwise(penalties[1:]))
         return rises and violations[-1] > 0.9 * violations[0]
 
+    def _counts(self) -> dict[str, int]:
+        """True counts of this run, over all calls that it took."""
+        assert self._problem is not None
+        return {name: count + self._counted_before.get(name, 0) for name, count in self._problem.counts().items()}
+
     def _elapsed(self) -> float:
         return time.perf_counter() - self._began
 
@@ -222,7 +318,7 @@ class ConstrainedRun:
             "grad_norm": state.gradient_norm,
             **state.evaluation.constraint_measures,
         }
-        entry |= {"step_size": step_size, "inner_nit": self._inner_steps, **self._problem.counts()}
+        entry |= {"step_size": step_size, "inner_nit": self._inner_steps, **self._counts()}
         for name, value in (entry | {"time": self._elapsed()}).items():
             self._history.setdefault(name, []).append(value)
         self._last = state
@@ -239,7 +335,7 @@ class ConstrainedRun:
             **evaluation.constraint_measures,
             nit=length - 1,
             inner_nit=self._inner_steps,
-            **self._problem.counts(),
+            **self._counts(),
         )
         if status is not None:
             history = {name: np.asarray(values[:length]) for name, values in self._history.items()}

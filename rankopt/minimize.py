@@ -13,7 +13,7 @@ from manifolds.linalg import Seed, machine_epsilon
 from manifolds.manifold import Manifold, Point
 from manifolds.objective import as_objective
 from manifolds.sampled.function import SampledFunction
-from rankopt.checkpoint import Checkpoint, CheckpointFile, SavedRun, Snapshot
+from rankopt.checkpoint import Checkpoint, CheckpointFile, InnerFile, SavedRun, Snapshot
 from rankopt.quadratic import QuadraticObjective
 from rankopt.sampled import SampledProblem
 from rankopt.solvers.conjugate_gradient import ConjugateGradient
@@ -125,11 +125,24 @@ def minimize(
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a callable, got {type(callback).__name__}")
     criterion = as_criterion(problem.stopping if stopping is None else stopping)
-    if not (checkpoint is None or isinstance(checkpoint, Checkpoint)):
-        raise TypeError(f"checkpoint must be a Checkpoint such as Checkpoint('run.npz'), got {checkpoint!r}")
-    file = None if checkpoint is None else CheckpointFile(checkpoint, problem, solver, preconditioner)
+    file = file_of(checkpoint, manifold, solver, preconditioner, {"problem": type(problem).__name__})
     run = Run(problem, solver, criterion, preconditioner, callback, progress, file)
     return run.to_end(problem.random_start(rng) if x0 is None else x0)
+
+
+def file_of(
+    checkpoint: Checkpoint | None,
+    manifold: Manifold,
+    method: Method[Any],
+    preconditioner: Any,
+    described: dict[str, str],
+) -> CheckpointFile | None:
+    """File of the checkpoint that a run was given, if any; for ``described`` see CheckpointFile."""
+    if checkpoint is None:
+        return None
+    require_instance("checkpoint", checkpoint, Checkpoint, "Checkpoint('run.npz')")
+    more = {"method": repr(method), "preconditioner": "absent" if preconditioner is None else "given"}
+    return CheckpointFile(checkpoint, manifold, method, described | more)
 
 
 def _as_problem(objective: Any, manifold: Manifold, gradient: Any, hessian: Any) -> Problem:
@@ -177,7 +190,8 @@ class Run:
         preconditioner: Any,
         callback: Any,
         progress: bool | str,
-        file: CheckpointFile | None = None,
+        file: CheckpointFile | InnerFile | None = None,
+        counted_before: Mapping[str, int] | None = None,
     ) -> None:
         self._file = file
         self._problem, self._method, self._stopping = problem, method, stopping
@@ -185,7 +199,7 @@ class Run:
         self._history: dict[str, list[float]] = {name: [] for name in ("fun", "grad_norm", "step_size", "time")}
         self._best: State | None = None
         self._began = time.perf_counter()
-        self._counted_before: dict[str, int] = {}
+        self.counted_before = dict(counted_before or {})
 
     def to_end(self, x0: Point) -> OptimizeResult:
         """Run from a start point until a criterion, the callback or an interruption ends it."""
@@ -252,7 +266,7 @@ class Run:
         state, best = saved.states(self._problem)
         self._history.update(saved.history)
         counts = self._problem.counts()
-        self._counted_before = {name: saved.history[name][-1] - count for name, count in counts.items()}
+        self.counted_before = {name: saved.history[name][-1] - count for name, count in counts.items()}
         self._began = time.perf_counter() - saved.seconds
         self._best = best
         return state
@@ -265,7 +279,7 @@ class Run:
 
     def _counts(self) -> dict[str, int]:
         """True counts of this run, over all calls that it took."""
-        return {name: count + self._counted_before.get(name, 0) for name, count in self._problem.counts().items()}
+        return {name: count + self.counted_before.get(name, 0) for name, count in self._problem.counts().items()}
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._began

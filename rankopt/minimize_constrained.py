@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from scipy.optimize import OptimizeResult
@@ -10,8 +11,11 @@ from scipy.optimize import OptimizeResult
 from manifolds.linalg import Array, Seed
 from manifolds.manifold import Manifold, Point
 from manifolds.objective import as_objective
+from rankopt.augmented_lagrangian import AugmentedProblem
+from rankopt.checkpoint import Checkpoint
 from rankopt.constrained_run import AugmentedLagrangian, ConstrainedRun
 from rankopt.constraints import Constraint, Constraints
+from rankopt.minimize import file_of, method_of
 from rankopt.solvers.parameters import require_instance
 from rankopt.solvers.stopping import CostChange, Feasibility, GradientNorm, MaxIterations, StoppingCriterion
 from rankopt.state import ObjectiveProblem, Problem
@@ -32,6 +36,7 @@ def minimize_constrained(
     callback: Callable[[OptimizeResult], Any] | None = None,
     rng: Seed = None,
     progress: bool | str = False,
+    checkpoint: Checkpoint | None = None,
 ) -> OptimizeResult:
     """Minimize a function f(x) over the points x of a manifold with h(x) = 0 and g(x) <= 0.
 
@@ -63,6 +68,10 @@ def minimize_constrained(
         Where the random start point comes from.
     progress : bool or str
         Whether to show a progress bar; a string is its label.
+    checkpoint : Checkpoint, optional
+        File to which the run writes its state now and then, within minimizations too, and from which it goes on where
+        the file exists. It belongs to the number and the kinds of the constraints as well; ``multipliers`` then come
+        from it.
 
     Returns
     -------
@@ -82,7 +91,9 @@ def minimize_constrained(
     ------
     ValueError
         If the start point is far off the manifold or has the wrong shape, cost or constraints are not finite there, or
-        gradients or multipliers have the wrong shape.
+        gradients or multipliers have the wrong shape, or the checkpoint's file is another problem's or none of a run.
+    OSError
+        If the checkpoint's file cannot be written when the run starts.
     TypeError
         If arguments are of the wrong type, or libraries, dtypes or devices are mixed.
 
@@ -127,7 +138,12 @@ def minimize_constrained(
     require_instance("stopping", stopping, StoppingCriterion, "GradientNorm() & Feasibility()")
     members = _as_constraints(constraints)
     cost = as_objective(objective, gradient, hessian)
-    run = ConstrainedRun(method, stopping, preconditioner, callback, progress)
+    kinds = ", ".join(type(member).__name__ for member in members.members)
+    inner = method_of(method.inner)
+    outer = repr(replace(method, inner=inner))
+    described = {"problem": AugmentedProblem.__name__, "constraints": kinds, "augmented Lagrangian": outer}
+    file = file_of(checkpoint, manifold, inner, preconditioner, described)
+    run = ConstrainedRun(method, stopping, preconditioner, callback, progress, file)
     problem = ObjectiveProblem(cost, manifold)
     return run.to_end(problem, members, manifold.random_point(rng) if x0 is None else x0, multipliers)
 
