@@ -96,6 +96,16 @@ def test_every_method_goes_on_from_wherever_it_was_killed(inner, file, written):
         assert_same(run(copy, inner=inner), whole)
 
 
+def test_the_penalty_rises_as_it_would_have(file, written):
+    """By the residuals of minimizations before, those of earlier calls among them."""
+    method = AugmentedLagrangian(LBFGS(), penalty=1.0, decrease=0.2, growth=3.0)
+    whole = run(method=method)
+    assert np.count_nonzero(np.diff(whole.history.penalty)) >= 2
+    run(file, method=method, every_iterations=1)
+    for copy in written[::4]:
+        assert_same(run(copy, method=method), whole)
+
+
 @pytest.mark.parametrize("inner", METHODS.values(), ids=METHODS)
 def test_pieces_that_end_between_minimizations(inner, file):
     for end in (0, 1, 3, 6):

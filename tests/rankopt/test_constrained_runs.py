@@ -386,7 +386,7 @@ def test_a_wrong_gradient_is_no_success(inner, stopping):
     """Minimizations that cannot take a step leave the cost as it is, and the slack constraint holds."""
     result = run(
         Inequality(lambda x: x - 5, lambda x, y: y), method=AugmentedLagrangian(inner, max_inner=50),
-        gradient=lambda x: -2 * D * x, stopping=stopping,
+        gradient=lambda x: -2 * D * x, stopping=stopping, callback=Interrupted(lambda r: None, 20),
     )  # fmt: skip
     assert (result.status, result.success) == (Status.STEP_TOO_SMALL, False)
     assert result.nit <= 5
