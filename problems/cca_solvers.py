@@ -17,6 +17,7 @@ from problems.canonical_pairs import CanonicalPairs
 from problems.cca_direct import (
     cholesky_whitening,
     leading_singular,
+    no_variance,
     pairs_of,
     sketched_whitening,
     solve_dense,
@@ -25,6 +26,7 @@ from problems.cca_direct import (
 )
 from problems.cca_problem import CCAProblem
 from problems.co_moments import CoMoments, Covariances
+from problems.covariance_basis import covariance_basis
 from problems.data import CovarianceProducts, PairedViews, ViewCovariance, ViewProducts
 from problems.row_blocks import zeros
 from problems.two_sided_lobpcg import two_sided_lobpcg
@@ -320,7 +322,8 @@ class BlockPCGCCA(CCASolver):
     """Conjugate gradients for Sxx Z = Sxy where one view is small: its canonical vectors lie in the span of Z.
 
     A pass over the large view for each iteration, for as many columns as the small view has; the small view's
-    covariance is formed. Rayleigh-Ritz in the span makes errors of correlations quadratic in those of Z.
+    covariance is formed. Rayleigh-Ritz in the span makes errors of correlations quadratic in those of Z. Where Z has a
+    lower rank than there are pairs wanted, one more pass finds directions that are uncorrelated with the small view.
 
     References
     ----------
@@ -357,13 +360,18 @@ class BlockPCGCCA(CCASolver):
         if solution.status == Status.ITERATION_LIMIT:
             warn_of_residual("block PCG", None, "the limit of iterations was reached")
         image = operator @ solution.z
-        of_z = whitening(symmetric_part(solution.z.mT @ image), data.views[large].name)
-        left, correlations, right = leading_singular(of_z.whiten(solution.z.mT @ cross), request.n_components)
-        coefficients, v = of_z.directions(left), unit @ right
-        u = solution.z @ coefficients
+        wanted = min(request.n_components, unit.shape[1])
+        epsilon = products_epsilon(wide)
+        z, image = covariance_basis(operator, solution.z, image, wanted, epsilon=epsilon, rng=request.rng)
+        if z.shape[1] == 0:
+            raise no_variance(data.views[large].name)
+        if z.shape[1] < wanted:
+            warn_of_truncation(data.views[large].name, z.shape[1], data.n_features[large])
+        left, correlations, right = leading_singular(z.mT @ cross, request.n_components)
+        u, v = z @ left, unit @ right
         # On the span of a whitening W of S, S W W^T is the identity.
         of_small = small_covariance @ v, small_covariance @ (unit @ (cross.mT @ u))
-        of_large = image @ coefficients, cross @ right
+        of_large = image @ left, cross @ right
         pairs = CanonicalPairs(correlations, *((u, v) if large == 0 else (v, u)))
         products = CovarianceProducts(*((*of_large, *of_small) if large == 0 else (*of_small, *of_large)))
         found = Solution(pairs, products, metrics.condition, metrics.sketch_size, solution.status, solution.n_iter)
