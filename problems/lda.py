@@ -19,6 +19,7 @@ from manifolds.linalg import (
     require_real_floating,
     to_numpy,
 )
+from manifolds.probes import NotPositiveDefiniteError
 from problems.class_labels import ClassMeans, as_priors, as_weights, classes_and_codes
 from problems.class_statistics import ClassStatistics
 from problems.dask_rows import DaskCodes, DaskRows
@@ -311,8 +312,8 @@ class LDA(DiscriminantRule):
             return iterative(
                 data, priors, ridge, self.solver_, self.preconditioner, tol=self.tol, max_iter=self.max_iter, seed=seed
             )
-        except ValueError:
-            # Without a ridge a preconditioner may be singular, which only the other solvers can deal with.
+        except NotPositiveDefiniteError:
+            # Without a ridge the covariance may be singular, which only the other solvers can deal with.
             if self.solver != "auto" or ridge or data.sparse:
                 raise
             return None

@@ -15,6 +15,7 @@ from manifolds.preconditioners import (
     IdentityPreconditioner,
     SketchedGramPreconditioner,
 )
+from manifolds.probes import NotPositiveDefiniteError
 from manifolds.sketching import CountSketch, Sketch, SparseSignSketch
 from problems.cca_choice import sketch_pays
 from problems.data import PairedViews, ViewCovariance
@@ -131,7 +132,7 @@ def _sketched(data: PairedViews | MultiviewData, views: tuple[int, ...], size: i
 def _sketched_metric(sketched: Array, view: DataMatrix) -> SketchedGramPreconditioner:
     try:
         return SketchedGramPreconditioner(sketched, view.reg)
-    except ValueError:
+    except NotPositiveDefiniteError:
         raise _rank_deficient(view.name) from None
 
 
