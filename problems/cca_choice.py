@@ -14,6 +14,9 @@ EXPECTED_PASSES = 40
 EXPECTED_PCG_PASSES = 25
 """Passes over the large view that block PCG needs as a rule, its set-up included."""
 
+SKETCH_FACTOR = 4
+"""Rows of a sketch for each column of the widest view, at first."""
+
 NYSTROM_FACTORS = {"dense": 4.0, "sparse": 2.0, "no ridge": 16.0}
 """Passes of iterations with a Nystrom approximation, in those with a sketch."""
 
@@ -147,19 +150,23 @@ def iterative_cost(
 ) -> float:
     """Estimated nanoseconds of iterations on some views with so many columns, their preconditioner included."""
     plain = passes * _pass_cost(n, views, density, columns, machine)
-    if _sketch_pays(n, views, density, machine, ridge=ridge):
+    if _sketch_pays(n, views, density, columns, machine, ridge=ridge):
         return plain + machine.sketch * sum(d**3 for d in views)
     return _nystrom_factor(density, ridge) * plain
 
 
-def sketch_pays(n: int, views: Sequence[int], density: Sequence[float], *, ridge: bool, gpu: bool = False) -> bool:
-    """Whether a sketch is smaller than the data, its factors fit, and they save more passes than they cost."""
-    return _sketch_pays(n, views, density, _machine(gpu), ridge=ridge)
+def sketch_pays(
+    n: int, views: Sequence[int], density: Sequence[float], columns: int, *, ridge: bool, gpu: bool = False
+) -> bool:
+    """Whether sketches are smaller than the data, fit, and save more passes with so many columns than they cost."""
+    return _sketch_pays(n, views, density, columns, _machine(gpu), ridge=ridge)
 
 
-def _sketch_pays(n: int, views: Sequence[int], density: Sequence[float], machine: Costs, *, ridge: bool) -> bool:
-    widest, columns = max(views), 10
-    if 4 * widest >= n or 8 * widest**2 * 2 > MAX_DENSE_BYTES:
+def _sketch_pays(
+    n: int, views: Sequence[int], density: Sequence[float], columns: int, machine: Costs, *, ridge: bool
+) -> bool:
+    rows = SKETCH_FACTOR * max(views)
+    if rows >= n or 8 * rows * sum(views) > MAX_DENSE_BYTES:
         return False
     saved = (_nystrom_factor(density, ridge) - 1) * EXPECTED_PASSES
     return machine.sketch * sum(d**3 for d in views) <= saved * _pass_cost(n, views, density, columns, machine)

@@ -14,6 +14,7 @@ from manifolds.linalg import Array, identity, machine_epsilon, namespace, symmet
 from manifolds.sketching import SparseSignSketch
 from problems.block_pcg import block_pcg
 from problems.canonical_pairs import CanonicalPairs
+from problems.cca_choice import SKETCH_FACTOR
 from problems.cca_direct import (
     cholesky_whitening,
     leading_singular,
@@ -30,7 +31,7 @@ from problems.covariance_basis import covariance_basis
 from problems.data import CovarianceProducts, PairedViews, ViewCovariance, ViewProducts
 from problems.row_blocks import zeros
 from problems.two_sided_lobpcg import two_sided_lobpcg
-from problems.view_preconditioners import SKETCH_FACTOR, ViewPreconditioners, view_preconditioners
+from problems.view_preconditioners import ViewPreconditioners, view_preconditioners
 from problems.whitening import Basis, Factor, is_precise
 from problems.wide_vectors import WideData, WideMetric, cast_parts, products_epsilon, wide_vectors, with_wide_vectors
 from rankopt.minimize import minimize
@@ -245,8 +246,8 @@ class LOBPCGCCA(CCASolver):
         return "lobpcg"
 
     def solve(self, data: PairedViews, request: Request) -> Solution:
-        metrics = view_preconditioners(data, request.preconditioner, request.rng)
         width = min(*data.n_features, request.n_components + self.oversampling)
+        metrics = view_preconditioners(data, request.preconditioner, width, request.rng)
         wide, preconditioners, rounding = wide_vectors(data, metrics.metrics)
         start = warm_start(metrics, data, width)
         run = two_sided_lobpcg(
@@ -300,7 +301,7 @@ class RiemannianCCA(CCASolver):
         return "trust-region" if self.method == "trust-region" else "riemannian"
 
     def solve(self, data: PairedViews, request: Request) -> Solution:
-        metrics = view_preconditioners(data, request.preconditioner, request.rng)
+        metrics = view_preconditioners(data, request.preconditioner, request.n_components, request.rng)
         wide, preconditioners, rounding = wide_vectors(data, metrics.metrics)
         error = rounding * request.n_components**0.5
         problem = CCAProblem(wide, request.n_components, preconditioners=preconditioners, gradient_error=error)
@@ -352,7 +353,7 @@ class BlockPCGCCA(CCASolver):
         unit = whitened.whiten(identity(data.n_features[small], small_covariance)).mT
         wide = with_wide_vectors(data)
         cross = self._cross(wide, unit, small)
-        metrics = view_preconditioners(data, request.preconditioner, request.rng, (large,))
+        metrics = view_preconditioners(data, request.preconditioner, unit.shape[1], request.rng, (large,))
         metric = metrics.metrics[0] if wide is data else WideMetric(metrics.metrics[0], data.like.dtype)
         tol = reachable(request.tol, data)
         operator = ViewCovariance(wide, large)

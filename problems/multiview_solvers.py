@@ -143,11 +143,10 @@ class LOBPCGMultiviewCCA(MultiviewSolver):
                 f"solver='lobpcg' solves eigenproblems, and {criterion.name!r} is none; use solver='direct', "
                 "'riemannian' or 'trust-region', or criterion='maxvar'"
             )
-        metrics = view_preconditioners(data, request.preconditioner, request.rng)
         xp, p = namespace(data.like), request.n_components
-        start = _sketched_directions(
-            metrics, data, min(sum(data.n_features), p + self.method.oversampling), frames=False
-        )
+        width = min(sum(data.n_features), p + self.method.oversampling)
+        metrics = view_preconditioners(data, request.preconditioner, width, request.rng)
+        start = _sketched_directions(metrics, data, width, frames=False)
         run = Iteration(
             _MaxVarPencil(data),
             JointMetric(data, metrics.metrics),
@@ -201,7 +200,7 @@ class RiemannianMultiviewCCA(MultiviewSolver):
         return min(n_features)
 
     def solve(self, data: MultiviewData, request: Request, criterion: MultiviewCriterion) -> MultiviewSolution:
-        metrics = view_preconditioners(data, request.preconditioner, request.rng)
+        metrics = view_preconditioners(data, request.preconditioner, request.n_components, request.rng)
         wide, preconditioners, rounding = wide_vectors(data, metrics.metrics)
         # The gradient is twice a sum of products with all other views.
         error = 2 * rounding * (request.n_components * (len(data.views) - 1)) ** 0.5

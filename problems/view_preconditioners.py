@@ -17,14 +17,11 @@ from manifolds.preconditioners import (
 )
 from manifolds.probes import NotPositiveDefiniteError
 from manifolds.sketching import CountSketch, Sketch, SparseSignSketch
-from problems.cca_choice import sketch_pays
+from problems.cca_choice import SKETCH_FACTOR, sketch_pays
 from problems.data import PairedViews, ViewCovariance
 from problems.data_matrix import DataMatrix
 from problems.multiview_data import MultiviewData, row_parts
 from problems.row_blocks import density
-
-SKETCH_FACTOR = 4
-"""Rows of the sketch per column, at first."""
 
 MAX_CONDITION = 20.0
 """Condition number relative to a sketched preconditioner above which the sketch is doubled."""
@@ -53,7 +50,11 @@ class ViewPreconditioners(NamedTuple):
 
 
 def view_preconditioners(
-    data: PairedViews | MultiviewData, name: str, rng: np.random.Generator, views: tuple[int, ...] | None = None
+    data: PairedViews | MultiviewData,
+    name: str,
+    columns: int,
+    rng: np.random.Generator,
+    views: tuple[int, ...] | None = None,
 ) -> ViewPreconditioners:
     """Preconditioners of all views, or of one of them, by name.
 
@@ -61,8 +62,10 @@ def view_preconditioners(
     ----------
     data : PairedViews or MultiviewData
     name : {"auto", "sketched", "nystrom", "diagonal", "exact", "identity"}
-        ``"auto"`` sketches where the sketch is smaller than the data, its factors fit, and the passes they save are
-        worth them; otherwise it takes the Nystrom approximation.
+        ``"auto"`` sketches where the sketches are smaller than the data, fit, and the passes they save are worth them;
+        otherwise it takes the Nystrom approximation.
+    columns : int
+        Of the directions that a pass of the solver multiplies, which say what a pass costs.
     rng : numpy.random.Generator
     views : tuple of int, optional
         One of the views; all when left out.
@@ -79,7 +82,7 @@ def view_preconditioners(
     if name == "auto":
         widths, stored = [view.n_features for view in chosen], [density(view.data) for view in chosen]
         ridge, gpu = min(view.reg for view in chosen) > 0, is_torch_array(data.like) and data.like.device.type != "cpu"
-        pays = sketch_pays(data.n_samples, widths, stored, ridge=ridge, gpu=gpu)
+        pays = sketch_pays(data.n_samples, widths, stored, columns, ridge=ridge, gpu=gpu)
         name = "sketched" if pays else "nystrom"
     if name == "sketched":
         return _sketched(data, views, SKETCH_FACTOR * widest, seed)

@@ -85,7 +85,7 @@ def test_several_views(solver, reg):
 def test_lobpcg_ends_at_rounding_where_no_tolerance_is_reached():
     views = [view.astype(np.float32) for view in correlated_views(N, 40, 30, condition=300.0)]
     data = PairedViews(*views)
-    metrics = view_preconditioners(data, "auto", np.random.default_rng(0)).metrics
+    metrics = view_preconditioners(data, "auto", P, np.random.default_rng(0)).metrics
     wide, metrics, rounding = wide_vectors(data, metrics)
     run = two_sided_lobpcg(wide, P, metrics, tol=0.0, max_iter=1000, rounding=P**0.5 * rounding, rng=0)
     assert run.status is Status.APPROXIMATION_FLOOR
@@ -94,7 +94,7 @@ def test_lobpcg_ends_at_rounding_where_no_tolerance_is_reached():
 
 def test_double_precision_goes_on_to_a_tight_tolerance():
     data = PairedViews(*correlated_views(N, 40, 30, condition=300.0))
-    metrics = view_preconditioners(data, "auto", np.random.default_rng(0)).metrics
+    metrics = view_preconditioners(data, "auto", P, np.random.default_rng(0)).metrics
     same, metrics_too, rounding = wide_vectors(data, metrics)
     assert (same, metrics_too, rounding) == (data, metrics, 0.0)
     run = two_sided_lobpcg(data, P, metrics, tol=1e-11, max_iter=1000, rng=0)
