@@ -86,9 +86,10 @@ class CCASolver(ABC):
 class DirectCCA(CCASolver):
     """Covariances in one pass, their Cholesky factors, and the leading singular vectors of the whitened cross part.
 
-    Errors of correlations are about 1e-19 times the condition number of the covariances in double precision. Products
-    of single-precision blocks are added up in double precision; where the directions that are found let too much of
-    their rounding through, a second pass takes them in double precision, too.
+    In double precision errors of correlations are at most about 1e-17 times the condition number of the covariances,
+    or the machine epsilon where that is more. Products of single-precision blocks are added up in double precision;
+    where the directions that are found let too much of their rounding through, a second pass takes them in double
+    precision, too.
 
     Parameters
     ----------
@@ -155,8 +156,10 @@ def _decomposed(covariances: Covariances, x: Factor | Basis, y: Factor | Basis, 
 class CholeskyQRCCA(CCASolver):
     """Randomized Cholesky-QR: the covariances of the views whitened by a sketch, in which no digits are lost.
 
-    With R of a QR factorisation of a sketch, X R^{-1} is well conditioned whatever X is, and so is its Gram matrix. Two
-    passes; errors of correlations are about 1e-19 times the condition number of the data, not its square.
+    With R of a QR factorisation of a sketch, X R^{-1} is well conditioned whatever X is, and so is its Gram matrix.
+    Three passes: the sketch, this Gram matrix, and the products of the pairs with the covariances; one more over each
+    view that is rank deficient, for its deviations. Errors of correlations are about 1e-18 times the condition number
+    of the data, not its square, or the machine epsilon where that is more.
 
     Parameters
     ----------
@@ -277,8 +280,6 @@ class RiemannianCCA(CCASolver):
     ----------
     method : str or Method
         A solver of ``rankopt.minimize``, such as ``"conjugate-gradient"`` or ``"trust-region"``.
-    name : str
-        What ``CCA.solver_`` says.
 
     References
     ----------
@@ -353,7 +354,7 @@ class BlockPCGCCA(CCASolver):
         unit = whitened.whiten(identity(data.n_features[small], small_covariance)).mT
         wide = with_wide_vectors(data)
         cross = self._cross(wide, unit, small)
-        metrics = view_preconditioners(data, request.preconditioner, unit.shape[1], request.rng, (large,))
+        metrics = view_preconditioners(data, request.preconditioner, unit.shape[1], request.rng, large)
         metric = metrics.metrics[0] if wide is data else WideMetric(metrics.metrics[0], data.like.dtype)
         tol = reachable(request.tol, data)
         operator = ViewCovariance(wide, large)

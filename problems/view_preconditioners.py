@@ -54,7 +54,7 @@ def view_preconditioners(
     name: str,
     columns: int,
     rng: np.random.Generator,
-    views: tuple[int, ...] | None = None,
+    view: int | None = None,
 ) -> ViewPreconditioners:
     """Preconditioners of all views, or of one of them, by name.
 
@@ -67,21 +67,21 @@ def view_preconditioners(
     columns : int
         Of the directions that a pass of the solver multiplies, which say what a pass costs.
     rng : numpy.random.Generator
-    views : tuple of int, optional
-        One of the views; all when left out.
+    view : int, optional
+        Index of the only view that needs one; all when left out.
 
     Raises
     ------
     ValueError
         If a view is rank deficient and has no ridge.
     """
-    views = tuple(range(len(data.views))) if views is None else views
+    views = tuple(range(len(data.views))) if view is None else (view,)
     chosen = [data.views[i] for i in views]
-    widest = max(view.n_features for view in chosen)
+    widest = max(part.n_features for part in chosen)
     seed = int(rng.integers(2**32))
     if name == "auto":
-        widths, stored = [view.n_features for view in chosen], [density(view.data) for view in chosen]
-        ridge, gpu = min(view.reg for view in chosen) > 0, is_torch_array(data.like) and data.like.device.type != "cpu"
+        widths, stored = [part.n_features for part in chosen], [density(part.data) for part in chosen]
+        ridge, gpu = min(part.reg for part in chosen) > 0, is_torch_array(data.like) and data.like.device.type != "cpu"
         pays = sketch_pays(data.n_samples, widths, stored, columns, ridge=ridge, gpu=gpu)
         name = "sketched" if pays else "nystrom"
     if name == "sketched":
@@ -93,11 +93,11 @@ def view_preconditioners(
         _require_full_rank(metrics, 10 * machine_epsilon(data.like), chosen)
         return ViewPreconditioners(metrics, 1.0)
     if name == "diagonal":
-        metrics = tuple(DiagonalPreconditioner(_positive(view.diagonal(), view.name)) for view in chosen)
+        metrics = tuple(DiagonalPreconditioner(_positive(part.diagonal(), part.name)) for part in chosen)
     else:
         metrics = tuple(
-            NystromPreconditioner(_WithoutRidge(view), min(NYSTROM_RANK, view.n_features), view.reg, rng=seed)
-            for view in chosen
+            NystromPreconditioner(_WithoutRidge(part), min(NYSTROM_RANK, part.n_features), part.reg, rng=seed)
+            for part in chosen
         )
     return ViewPreconditioners(metrics, condition(data, views, metrics, seed))
 
