@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from problems.sketch_sizes import SKETCH_FACTOR
+
 EXPECTED_PASSES = 40
 """Passes that two-sided LOBPCG with a sketched preconditioner needs as a rule, its set-up included."""
 
 EXPECTED_PCG_PASSES = 25
 """Passes over the large view that block PCG needs as a rule, its set-up included."""
-
-SKETCH_FACTOR = 4
-"""Rows of a sketch for each column of the widest view, at first."""
 
 NYSTROM_FACTORS = {"dense": 4.0, "sparse": 2.0, "no ridge": 16.0}
 """Passes of iterations with a Nystrom approximation, in those with a sketch."""

@@ -18,7 +18,7 @@ from manifolds.linalg import (
 from problems.canonical_pairs import CanonicalPairs
 from problems.co_moments import Covariances, require_covariances
 from problems.data_matrix import DataMatrix
-from problems.whitening import Basis, Factor, count, factor_condition
+from problems.whitening_factors import Basis, Factor, count, factor_condition
 from rankopt.solvers.parameters import require_at_least
 
 _CLEAR = 10

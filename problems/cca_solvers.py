@@ -14,7 +14,6 @@ from manifolds.linalg import Array, identity, machine_epsilon, namespace, symmet
 from manifolds.sketching import SparseSignSketch
 from problems.block_pcg import block_pcg
 from problems.canonical_pairs import CanonicalPairs
-from problems.cca_choice import SKETCH_FACTOR
 from problems.cca_direct import (
     cholesky_whitening,
     leading_singular,
@@ -30,9 +29,10 @@ from problems.co_moments import CoMoments, Covariances
 from problems.covariance_basis import covariance_basis
 from problems.data import CovarianceProducts, PairedViews, ViewCovariance, ViewProducts
 from problems.row_blocks import zeros
+from problems.sketch_sizes import SKETCH_FACTOR
 from problems.two_sided_lobpcg import two_sided_lobpcg
 from problems.view_preconditioners import ViewPreconditioners, view_preconditioners
-from problems.whitening import Basis, Factor, is_precise
+from problems.whitening_factors import Basis, Factor, is_precise
 from problems.wide_vectors import WideData, WideMetric, cast_parts, products_epsilon, wide_vectors, with_wide_vectors
 from rankopt.minimize import minimize
 from rankopt.solvers.parameters import require_at_least

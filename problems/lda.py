@@ -30,7 +30,8 @@ from problems.lda_shrinkage import ShrunkenCovariances, ledoit_wolf, shrunken, s
 from problems.lda_solvers import Discriminants, choose_solver, discriminants, dual, iterative
 from problems.row_blocks import as_data, density, is_dask, product_like
 from problems.row_source import RowSource
-from problems.whitening import cholesky_qr, gram_whitening, is_precise, row_space
+from problems.whitening import cholesky_qr, gram_whitening, row_space
+from problems.whitening_factors import is_precise
 
 
 class LDA(DiscriminantRule):

@@ -17,12 +17,12 @@ from problems.multiview_data import MultiviewCovariances, MultiviewData, row_par
 from problems.multiview_problem import MultiviewProblem, blocks_between
 from problems.row_blocks import zeros
 from problems.view_preconditioners import JointMetric, ViewPreconditioners, view_preconditioners
-from problems.whitening import Basis, Factor
+from problems.whitening_factors import Basis, Factor
 from problems.wide_vectors import cast_parts, wide_vectors
 from rankopt.minimize import minimize
 from rankopt.solvers.status import Status
 
-SINGLE_PRECISION_ERROR = 1e-4
+MAX_COVARIANCE_ERROR = 1e-4
 """Error up to which covariances of single-precision data are trusted: their condition times the machine epsilon."""
 
 
@@ -85,7 +85,7 @@ class DirectMultiviewCCA(MultiviewSolver):
 
     def solve(self, data: MultiviewData, request: Request, criterion: MultiviewCriterion) -> MultiviewSolution:
         covariances, epsilon = data.covariances(), machine_epsilon(data.like)
-        if epsilon > 1e-10 and epsilon * _condition(covariances) > SINGLE_PRECISION_ERROR:
+        if epsilon > 1e-10 and epsilon * _condition(covariances) > MAX_COVARIANCE_ERROR:
             covariances = data.covariances(double=True)
         whitened = _Whitened(covariances)
         leading = whitened.leading(request.n_components)

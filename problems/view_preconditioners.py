@@ -17,14 +17,12 @@ from manifolds.preconditioners import (
 )
 from manifolds.probes import NotPositiveDefiniteError
 from manifolds.sketching import CountSketch, Sketch, SparseSignSketch
-from problems.cca_choice import SKETCH_FACTOR, sketch_pays
+from problems.cca_choice import sketch_pays
 from problems.data import PairedViews, ViewCovariance
 from problems.data_matrix import DataMatrix
 from problems.multiview_data import MultiviewData, row_parts
 from problems.row_blocks import density
-
-MAX_CONDITION = 20.0
-"""Condition number relative to a sketched preconditioner above which the sketch is doubled."""
+from problems.sketch_sizes import MAX_SKETCHED_CONDITION, SKETCH_FACTOR
 
 LANCZOS_STEPS = 5
 """Passes that estimate this condition number."""
@@ -124,7 +122,7 @@ def _sketched(data: PairedViews | MultiviewData, views: tuple[int, ...], size: i
         metrics = tuple(_sketched_metric(part, view) for part, view in zip(sketches, chosen, strict=True))
         _require_full_rank(metrics, (10 * machine_epsilon(data.like)) ** 2, chosen)
         estimate = condition(data, views, metrics, seed)
-        if estimate <= MAX_CONDITION or 4 * size > data.n_samples:
+        if estimate <= MAX_SKETCHED_CONDITION or 4 * size > data.n_samples:
             break
         # Several signs per row also tell rows apart that outweigh the others.
         size *= 2

@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 
 from problems import CCA, LDA, LabelledData, PairedViews
-from problems.whitening import Factor, is_precise
+from problems.whitening_factors import Factor, is_precise
 from tests.arrays import to_float64
 from tests.problems.classes import eigenvalues_of_rows, labelled_rows, oracle
 from tests.problems.views import (

@@ -22,9 +22,10 @@ from problems import (
     PairedViews,
     RiemannianCCA,
 )
-from problems.cca_direct import factor_condition, leading_singular
+from problems.cca_direct import leading_singular
 from problems.two_sided_lobpcg import two_sided_lobpcg
 from problems.view_preconditioners import view_preconditioners
+from problems.whitening_factors import factor_condition
 from rankopt import Status
 from tests.arrays import to_float64
 from tests.problems.views import (
