@@ -27,6 +27,7 @@ from manifolds.preconditioners import (
     SketchedGramPreconditioner,
     TriangularPreconditioner,
 )
+from manifolds.probes import NotPositiveDefiniteError
 from manifolds.product import Product
 from manifolds.psd_fixed_rank import PSDFixedRank
 from manifolds.retractions import (
@@ -93,6 +94,7 @@ __all__ = [
     "LowRankMatrix",
     "LowRankPreconditioner",
     "Manifold",
+    "NotPositiveDefiniteError",
     "NystromApproximation",
     "NystromPreconditioner",
     "Oblique",

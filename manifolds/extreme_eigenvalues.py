@@ -8,7 +8,7 @@ import numpy as np
 
 from manifolds.gram import as_symmetric_operator
 from manifolds.linalg import Seed, machine_epsilon, namespace, standard_normal
-from manifolds.probes import checked_image
+from manifolds.probes import NotPositiveDefiniteError, checked_image
 from manifolds.sketching import require_integer
 
 
@@ -80,7 +80,9 @@ def extreme_eigenvalues(B: Any, preconditioner: Any, *, steps: int = 20, rng: Se
         if step and squared <= (machine_epsilon(like) * diagonal[0]) ** 2:
             break  # the vectors so far span an invariant subspace
         if not squared > 0:
-            raise ValueError("B must be positive definite, but x^T B x is not positive for some vectors x")
+            raise NotPositiveDefiniteError(
+                "B must be positive definite, but x^T B x is not positive for some vectors x"
+            )
         if step:
             off_diagonal.append(squared**0.5)
         v, bv = w / squared**0.5, bw / squared**0.5
@@ -93,5 +95,7 @@ def extreme_eigenvalues(B: Any, preconditioner: Any, *, steps: int = 20, rng: Se
     tridiagonal = np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
     values = np.linalg.eigvalsh(tridiagonal)
     if not values[0] > 0:
-        raise ValueError("preconditioner must be positive definite, but v^T M^{-1} v is not positive for some v")
+        raise NotPositiveDefiniteError(
+            "preconditioner must be positive definite, but v^T M^{-1} v is not positive for some v"
+        )
     return ExtremeEigenvalues(float(values[0]), float(values[-1]))

@@ -18,7 +18,7 @@ from manifolds.linalg import (
     symmetric_part,
 )
 from manifolds.preconditioners import LowRankPreconditioner
-from manifolds.probes import checked_image, require_symmetric_gram
+from manifolds.probes import NotPositiveDefiniteError, checked_image, require_symmetric_gram
 from manifolds.sketching import require_integer
 
 
@@ -169,7 +169,7 @@ class NystromPreconditioner(LowRankPreconditioner):
         smallest = float(eigenvalues[-1])
         rounding = gram.shape[0] * machine_epsilon(eigenvalues) * float(eigenvalues[0])
         if not smallest > (0.0 if self.ridge else rounding):
-            raise ValueError(
+            raise NotPositiveDefiniteError(
                 f"gram has a numerical rank below rank = {rank} and there is no ridge, so M is singular; "
                 "use a ridge or a smaller rank"
             )

@@ -24,7 +24,7 @@ from manifolds.linalg import (
     triangular_condition,
     upper_factor,
 )
-from manifolds.probes import require_positive_matrix, require_symmetric_positive
+from manifolds.probes import NotPositiveDefiniteError, require_positive_matrix, require_symmetric_positive
 
 if TYPE_CHECKING:
     from manifolds.preconditioner_choice import PreconditionerChoice
@@ -95,7 +95,7 @@ class DiagonalPreconditioner(Preconditioner):
         require_real_floating(diagonal, "diagonal")
         require_finite(diagonal, "diagonal")
         if not bool(namespace(diagonal).all(diagonal > 0)):
-            raise ValueError("diagonal must be positive; add a ridge to it")
+            raise NotPositiveDefiniteError("diagonal must be positive; add a ridge to it")
         self.diagonal = diagonal
         self.shape = (diagonal.shape[0], diagonal.shape[0])
 
@@ -132,7 +132,7 @@ class TriangularPreconditioner(Preconditioner):
         require_real_floating(factor, "factor")
         require_finite(factor, "factor")
         if triangular_condition(factor) == float("inf"):
-            raise ValueError("factor has a zero on its diagonal, so M = R^T R is singular; add a ridge")
+            raise NotPositiveDefiniteError("factor has a zero on its diagonal, so M = R^T R is singular; add a ridge")
         self.factor = factor
         self.shape = tuple(factor.shape)
 
@@ -183,7 +183,7 @@ class LowRankPreconditioner(Preconditioner):
             raise ValueError(f"eigenvalues must have shape {(r,)}, got {tuple(eigenvalues.shape)}")
         require_finite(eigenvalues, "eigenvalues")
         if not bool(namespace(eigenvalues).all(eigenvalues > 0)):
-            raise ValueError("eigenvalues must be positive; add a ridge to them")
+            raise NotPositiveDefiniteError("eigenvalues must be positive; add a ridge to them")
         if not 0 < complement < float("inf"):
             raise ValueError(f"complement must be positive and finite, got {complement}")
         gap = largest_absolute(eigenvectors.mT @ eigenvectors - identity(r, eigenvectors))
@@ -233,7 +233,9 @@ class CholeskyPreconditioner(TriangularPreconditioner):
         require_positive_matrix("matrix", matrix)
         factor = cholesky(matrix)
         if factor is None:
-            raise ValueError("matrix is not numerically positive definite; add a ridge (matrix + ridge * I)")
+            raise NotPositiveDefiniteError(
+                "matrix is not numerically positive definite; add a ridge (matrix + ridge * I)"
+            )
         super().__init__(factor)
 
 
@@ -273,14 +275,14 @@ class SketchedGramPreconditioner(TriangularPreconditioner):
             raise ValueError(f"ridge must be non-negative, got {ridge}")
         rows, columns = sketched.shape
         if rows < columns and ridge == 0:
-            raise ValueError(
+            raise NotPositiveDefiniteError(
                 f"sketched has {rows} rows for {columns} columns, so M is singular; use more rows or a ridge"
             )
         xp = namespace(sketched)
         stacked = xp.concat([sketched, ridge**0.5 * identity(columns, sketched)]) if ridge else sketched
         factor = upper_factor(stacked)
         if triangular_condition(factor) * xp.finfo(factor.dtype).eps ** 2 > 1e-2:
-            raise ValueError(
+            raise NotPositiveDefiniteError(
                 "the sketched matrix is rank deficient, so M is singular; use a ridge or drop dependent columns"
             )
         super().__init__(factor)

@@ -20,6 +20,22 @@ _SMALL = 512
 """Order up to which a dense matrix is factorised outright, which takes milliseconds and decides the question."""
 
 
+class NotPositiveDefiniteError(ValueError):
+    """A matrix or operator that has to be positive definite is singular, to rounding, or has negative eigenvalues.
+
+    Where it is semidefinite, a ridge helps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from manifolds import CholeskyPreconditioner, NotPositiveDefiniteError
+    >>> try:
+    ...     CholeskyPreconditioner(np.ones((2, 2)))
+    ... except NotPositiveDefiniteError:
+    ...     metric = CholeskyPreconditioner(np.ones((2, 2)) + 0.1 * np.eye(2))
+    """
+
+
 def require_symmetric_positive(name: str, product: Callable[[Array], Array], n: int, like: Array) -> None:
     """Raise a ValueError if an operator on R^n is not finite, symmetric and positive on random vectors.
 
@@ -94,7 +110,7 @@ def require_symmetric_gram(name: str, gram: Array, scale: Array) -> None:
 def _require(name: str, gram: Array, scale: Array) -> None:
     require_symmetric_gram(name, gram, scale)
     if cholesky(symmetric_part(gram)) is None:
-        raise ValueError(
+        raise NotPositiveDefiniteError(
             f"{name} must be positive definite, but x^T {name} x is not positive for some vectors x; "
             f"add a ridge ({name} + ridge * I) or remove dependent columns"
         )

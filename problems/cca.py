@@ -47,7 +47,7 @@ class CCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, Mul
         Ridge on the covariance (1/n) of each view.
     solver : str or CCASolver
         ``"direct"`` forms the covariances in one pass and decomposes them. ``"cholesky-qr"`` does so for the data
-        whitened by a sketch, in two passes, which keeps all digits of ill-conditioned data. ``"lobpcg"`` and
+        whitened by a sketch, in three passes, which keeps all digits of ill-conditioned data. ``"lobpcg"`` and
         ``"riemannian"`` (conjugate gradients; ``"trust-region"`` for the second-order method) never form a covariance:
         a pass per iteration. ``"block-pcg"`` does so over one view where the other is small. ``"auto"`` takes the one
         with the least estimated cost, and Cholesky-QR instead of the direct one where the condition number asks for it.

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from problems.sketch_sizes import SKETCH_FACTOR
+
 EXPECTED_PASSES = 40
 """Passes that two-sided LOBPCG with a sketched preconditioner needs as a rule, its set-up included."""
 
@@ -147,19 +149,23 @@ def iterative_cost(
 ) -> float:
     """Estimated nanoseconds of iterations on some views with so many columns, their preconditioner included."""
     plain = passes * _pass_cost(n, views, density, columns, machine)
-    if _sketch_pays(n, views, density, machine, ridge=ridge):
+    if _sketch_pays(n, views, density, columns, machine, ridge=ridge):
         return plain + machine.sketch * sum(d**3 for d in views)
     return _nystrom_factor(density, ridge) * plain
 
 
-def sketch_pays(n: int, views: Sequence[int], density: Sequence[float], *, ridge: bool, gpu: bool = False) -> bool:
-    """Whether a sketch is smaller than the data, its factors fit, and they save more passes than they cost."""
-    return _sketch_pays(n, views, density, _machine(gpu), ridge=ridge)
+def sketch_pays(
+    n: int, views: Sequence[int], density: Sequence[float], columns: int, *, ridge: bool, gpu: bool = False
+) -> bool:
+    """Whether sketches are smaller than the data, fit, and save more passes with so many columns than they cost."""
+    return _sketch_pays(n, views, density, columns, _machine(gpu), ridge=ridge)
 
 
-def _sketch_pays(n: int, views: Sequence[int], density: Sequence[float], machine: Costs, *, ridge: bool) -> bool:
-    widest, columns = max(views), 10
-    if 4 * widest >= n or 8 * widest**2 * 2 > MAX_DENSE_BYTES:
+def _sketch_pays(
+    n: int, views: Sequence[int], density: Sequence[float], columns: int, machine: Costs, *, ridge: bool
+) -> bool:
+    rows = SKETCH_FACTOR * max(views)
+    if rows >= n or 8 * rows * sum(views) > MAX_DENSE_BYTES:
         return False
     saved = (_nystrom_factor(density, ridge) - 1) * EXPECTED_PASSES
     return machine.sketch * sum(d**3 for d in views) <= saved * _pass_cost(n, views, density, columns, machine)

@@ -18,7 +18,7 @@ from manifolds.linalg import (
 from problems.canonical_pairs import CanonicalPairs
 from problems.co_moments import Covariances, require_covariances
 from problems.data_matrix import DataMatrix
-from problems.whitening import Basis, Factor, count, factor_condition
+from problems.whitening_factors import Basis, Factor, count, factor_condition
 from rankopt.solvers.parameters import require_at_least
 
 _CLEAR = 10
@@ -103,16 +103,32 @@ def leading_singular(matrix: Array, count: int) -> tuple[Array, Array, Array]:
 
 
 def whitening(covariance: Array, name: str, precision: float = 0.0) -> Factor | Basis:
-    """Directions W with W^T S W = I, as many as S has numerical rank; S is scaled to unit diagonal first.
-
-    W is the inverse Cholesky factor where S is well enough conditioned for it, else made of the eigenvectors whose
-    eigenvalues stand clear of rounding. Columns that do not vary get no weight.
+    """Directions W with W^T S W = I as of ``clear_whitening``, with an error where there are none and a warning if few.
 
     Parameters
     ----------
     covariance : array of shape (d, d)
     name : str
-        What the warning of a truncation calls the view.
+        What the error and the warning of a truncation call the view.
+    precision : float
+        As of ``clear_whitening``.
+    """
+    found = clear_whitening(covariance, precision)
+    if found is None:
+        raise no_variance(name)
+    warn_of_truncation(name, found.rank, covariance.shape[0])
+    return found
+
+
+def clear_whitening(covariance: Array, precision: float = 0.0) -> Factor | Basis | None:
+    """Directions W with W^T S W = I, as many as S has numerical rank; S is scaled to unit diagonal first.
+
+    W is the inverse Cholesky factor where S is well enough conditioned for it, else made of the eigenvectors whose
+    eigenvalues stand clear of rounding. Columns that do not vary get no weight; where none does, there is no W.
+
+    Parameters
+    ----------
+    covariance : array of shape (d, d)
     precision : float
         Machine epsilon of the data, where it is larger than that of the covariance: directions that the rounding of
         the data has made do not count.
@@ -120,16 +136,15 @@ def whitening(covariance: Array, name: str, precision: float = 0.0) -> Factor | 
     xp, d = namespace(covariance), covariance.shape[0]
     tolerance = max(d * machine_epsilon(covariance), (_CLEAR * precision) ** 2)
     found = _regular_whitening(covariance, tolerance)
-    if found is None:
-        inverse = _inverse_deviations(covariance)
-        if not bool(xp.any(inverse > 0)):
-            raise ValueError(f"{name} has no variance, so it has no canonical correlations")
-        eigenvalues, eigenvectors = xp.linalg.eigh(_scaled(covariance, inverse))
-        first = d - count(eigenvalues > eigenvalues[-1] * tolerance)
-        kept = eigenvalues[first:]
-        found = Basis(inverse[:, None] * eigenvectors[:, first:] / xp.sqrt(kept), float(kept[-1] / kept[0]))
-    warn_of_truncation(name, found.rank, d)
-    return found
+    if found is not None:
+        return found
+    inverse = _inverse_deviations(covariance)
+    if not bool(xp.any(inverse > 0)):
+        return None
+    eigenvalues, eigenvectors = xp.linalg.eigh(_scaled(covariance, inverse))
+    first = d - count(eigenvalues > eigenvalues[-1] * tolerance)
+    kept = eigenvalues[first:]
+    return Basis(inverse[:, None] * eigenvectors[:, first:] / xp.sqrt(kept), float(kept[-1] / kept[0]))
 
 
 def _regular_whitening(covariance: Array, tolerance: float) -> Factor | Basis | None:
@@ -207,8 +222,13 @@ def _clear_deviations(deviations: Array, mean: Array, view: DataMatrix) -> tuple
     xp, rounding = namespace(deviations), 0.0 if view.reg else _CLEAR * machine_epsilon(view.like)
     inverse = xp.where(deviations > rounding * mean, _inverse(deviations), 0 * deviations)
     if not bool(xp.any(inverse > 0)):
-        raise ValueError(f"{view.name} has no variance, so it has no canonical correlations")
+        raise no_variance(view.name)
     return inverse, rounding * (1 + mean * inverse)
+
+
+def no_variance(name: str) -> ValueError:
+    """What is raised for a view without variance."""
+    return ValueError(f"{name} has no variance, so it has no canonical correlations")
 
 
 def warn_of_truncation(name: str, rank: int, d: int) -> None:

@@ -17,6 +17,7 @@ from problems.canonical_pairs import CanonicalPairs
 from problems.cca_direct import (
     cholesky_whitening,
     leading_singular,
+    no_variance,
     pairs_of,
     sketched_whitening,
     solve_dense,
@@ -25,11 +26,13 @@ from problems.cca_direct import (
 )
 from problems.cca_problem import CCAProblem
 from problems.co_moments import CoMoments, Covariances
+from problems.covariance_basis import covariance_basis
 from problems.data import CovarianceProducts, PairedViews, ViewCovariance, ViewProducts
 from problems.row_blocks import zeros
+from problems.sketch_sizes import SKETCH_FACTOR
 from problems.two_sided_lobpcg import two_sided_lobpcg
-from problems.view_preconditioners import SKETCH_FACTOR, ViewPreconditioners, view_preconditioners
-from problems.whitening import Basis, Factor, is_precise
+from problems.view_preconditioners import ViewPreconditioners, view_preconditioners
+from problems.whitening_factors import Basis, Factor, is_precise
 from problems.wide_vectors import WideData, WideMetric, cast_parts, products_epsilon, wide_vectors, with_wide_vectors
 from rankopt.minimize import minimize
 from rankopt.solvers.parameters import require_at_least
@@ -83,9 +86,10 @@ class CCASolver(ABC):
 class DirectCCA(CCASolver):
     """Covariances in one pass, their Cholesky factors, and the leading singular vectors of the whitened cross part.
 
-    Errors of correlations are about 1e-19 times the condition number of the covariances in double precision. Products
-    of single-precision blocks are added up in double precision; where the directions that are found let too much of
-    their rounding through, a second pass takes them in double precision, too.
+    In double precision errors of correlations are at most about 1e-17 times the condition number of the covariances,
+    or the machine epsilon where that is more. Products of single-precision blocks are added up in double precision;
+    where the directions that are found let too much of their rounding through, a second pass takes them in double
+    precision, too.
 
     Parameters
     ----------
@@ -152,8 +156,10 @@ def _decomposed(covariances: Covariances, x: Factor | Basis, y: Factor | Basis, 
 class CholeskyQRCCA(CCASolver):
     """Randomized Cholesky-QR: the covariances of the views whitened by a sketch, in which no digits are lost.
 
-    With R of a QR factorisation of a sketch, X R^{-1} is well conditioned whatever X is, and so is its Gram matrix. Two
-    passes; errors of correlations are about 1e-19 times the condition number of the data, not its square.
+    With R of a QR factorisation of a sketch, X R^{-1} is well conditioned whatever X is, and so is its Gram matrix.
+    Three passes: the sketch, this Gram matrix, and the products of the pairs with the covariances; one more over each
+    view that is rank deficient, for its deviations. Errors of correlations are about 1e-18 times the condition number
+    of the data, not its square, or the machine epsilon where that is more.
 
     Parameters
     ----------
@@ -243,8 +249,8 @@ class LOBPCGCCA(CCASolver):
         return "lobpcg"
 
     def solve(self, data: PairedViews, request: Request) -> Solution:
-        metrics = view_preconditioners(data, request.preconditioner, request.rng)
         width = min(*data.n_features, request.n_components + self.oversampling)
+        metrics = view_preconditioners(data, request.preconditioner, width, request.rng)
         wide, preconditioners, rounding = wide_vectors(data, metrics.metrics)
         start = warm_start(metrics, data, width)
         run = two_sided_lobpcg(
@@ -274,8 +280,6 @@ class RiemannianCCA(CCASolver):
     ----------
     method : str or Method
         A solver of ``rankopt.minimize``, such as ``"conjugate-gradient"`` or ``"trust-region"``.
-    name : str
-        What ``CCA.solver_`` says.
 
     References
     ----------
@@ -298,7 +302,7 @@ class RiemannianCCA(CCASolver):
         return "trust-region" if self.method == "trust-region" else "riemannian"
 
     def solve(self, data: PairedViews, request: Request) -> Solution:
-        metrics = view_preconditioners(data, request.preconditioner, request.rng)
+        metrics = view_preconditioners(data, request.preconditioner, request.n_components, request.rng)
         wide, preconditioners, rounding = wide_vectors(data, metrics.metrics)
         error = rounding * request.n_components**0.5
         problem = CCAProblem(wide, request.n_components, preconditioners=preconditioners, gradient_error=error)
@@ -320,7 +324,8 @@ class BlockPCGCCA(CCASolver):
     """Conjugate gradients for Sxx Z = Sxy where one view is small: its canonical vectors lie in the span of Z.
 
     A pass over the large view for each iteration, for as many columns as the small view has; the small view's
-    covariance is formed. Rayleigh-Ritz in the span makes errors of correlations quadratic in those of Z.
+    covariance is formed. Rayleigh-Ritz in the span makes errors of correlations quadratic in those of Z. Where Z has a
+    lower rank than there are pairs wanted, one more pass finds directions that are uncorrelated with the small view.
 
     References
     ----------
@@ -349,7 +354,7 @@ class BlockPCGCCA(CCASolver):
         unit = whitened.whiten(identity(data.n_features[small], small_covariance)).mT
         wide = with_wide_vectors(data)
         cross = self._cross(wide, unit, small)
-        metrics = view_preconditioners(data, request.preconditioner, request.rng, (large,))
+        metrics = view_preconditioners(data, request.preconditioner, unit.shape[1], request.rng, large)
         metric = metrics.metrics[0] if wide is data else WideMetric(metrics.metrics[0], data.like.dtype)
         tol = reachable(request.tol, data)
         operator = ViewCovariance(wide, large)
@@ -357,13 +362,18 @@ class BlockPCGCCA(CCASolver):
         if solution.status == Status.ITERATION_LIMIT:
             warn_of_residual("block PCG", None, "the limit of iterations was reached")
         image = operator @ solution.z
-        of_z = whitening(symmetric_part(solution.z.mT @ image), data.views[large].name)
-        left, correlations, right = leading_singular(of_z.whiten(solution.z.mT @ cross), request.n_components)
-        coefficients, v = of_z.directions(left), unit @ right
-        u = solution.z @ coefficients
+        wanted = min(request.n_components, unit.shape[1])
+        epsilon = products_epsilon(wide)
+        z, image = covariance_basis(operator, solution.z, image, wanted, epsilon=epsilon, rng=request.rng)
+        if z.shape[1] == 0:
+            raise no_variance(data.views[large].name)
+        if z.shape[1] < wanted:
+            warn_of_truncation(data.views[large].name, z.shape[1], data.n_features[large])
+        left, correlations, right = leading_singular(z.mT @ cross, request.n_components)
+        u, v = z @ left, unit @ right
         # On the span of a whitening W of S, S W W^T is the identity.
         of_small = small_covariance @ v, small_covariance @ (unit @ (cross.mT @ u))
-        of_large = image @ coefficients, cross @ right
+        of_large = image @ left, cross @ right
         pairs = CanonicalPairs(correlations, *((u, v) if large == 0 else (v, u)))
         products = CovarianceProducts(*((*of_large, *of_small) if large == 0 else (*of_small, *of_large)))
         found = Solution(pairs, products, metrics.condition, metrics.sketch_size, solution.status, solution.n_iter)

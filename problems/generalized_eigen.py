@@ -27,7 +27,12 @@ from manifolds.linalg import (
 from manifolds.nystrom import NystromPreconditioner
 from manifolds.operators import operator_kind, require_square_operator
 from manifolds.preconditioners import DiagonalPreconditioner, IdentityPreconditioner, as_preconditioner
-from manifolds.probes import require_positive_matrix, require_symmetric, require_symmetric_positive
+from manifolds.probes import (
+    NotPositiveDefiniteError,
+    require_positive_matrix,
+    require_symmetric,
+    require_symmetric_positive,
+)
 from manifolds.retractions import CholeskyQR
 from manifolds.sketching import require_integer
 from manifolds.stiefel import Stiefel
@@ -339,10 +344,10 @@ def _positive_factor(b: Array) -> Array:
     """Cholesky factor of B; an error where it has none, or rounding is all that its pivots are."""
     xp, factor = namespace(b), cholesky(b)
     if factor is None:
-        raise ValueError(_NOT_POSITIVE)
+        raise NotPositiveDefiniteError(_NOT_POSITIVE)
     pivots = xp.linalg.diagonal(factor) ** 2 / xp.linalg.diagonal(b)
     if not bool(xp.all(pivots > 10 * machine_epsilon(b))):
-        raise ValueError(_NOT_POSITIVE)
+        raise NotPositiveDefiniteError(_NOT_POSITIVE)
     return factor
 
 

@@ -19,6 +19,7 @@ from manifolds.linalg import (
     require_real_floating,
     to_numpy,
 )
+from manifolds.probes import NotPositiveDefiniteError
 from problems.class_labels import ClassMeans, as_priors, as_weights, classes_and_codes
 from problems.class_statistics import ClassStatistics
 from problems.dask_rows import DaskCodes, DaskRows
@@ -29,7 +30,8 @@ from problems.lda_shrinkage import ShrunkenCovariances, ledoit_wolf, shrunken, s
 from problems.lda_solvers import Discriminants, choose_solver, discriminants, dual, iterative
 from problems.row_blocks import as_data, density, is_dask, product_like
 from problems.row_source import RowSource
-from problems.whitening import cholesky_qr, gram_whitening, is_precise, row_space
+from problems.whitening import cholesky_qr, gram_whitening, row_space
+from problems.whitening_factors import is_precise
 
 
 class LDA(DiscriminantRule):
@@ -312,8 +314,8 @@ class LDA(DiscriminantRule):
             return iterative(
                 data, priors, ridge, self.solver_, self.preconditioner, tol=self.tol, max_iter=self.max_iter, seed=seed
             )
-        except ValueError:
-            # Without a ridge a preconditioner may be singular, which only the other solvers can deal with.
+        except NotPositiveDefiniteError:
+            # Without a ridge the covariance may be singular, which only the other solvers can deal with.
             if self.solver != "auto" or ridge or data.sparse:
                 raise
             return None

@@ -34,7 +34,8 @@ from problems.cca_choice import PROCESSOR
 from problems.class_labels import ClassMeans
 from problems.generalized_eigen import generalized_eigh
 from problems.labelled_data import LabelledData
-from problems.whitening import SKETCH_FACTOR, Basis, Factor
+from problems.sketch_sizes import MAX_SKETCHED_CONDITION, SKETCH_FACTOR
+from problems.whitening_factors import Basis, Factor
 from rankopt.solvers.status import Status
 
 EXPECTED_STEPS = 16
@@ -61,9 +62,6 @@ EXPECTED_SPARSE_PASSES = 80
 
 DUAL_COST = 0.012
 """Nanoseconds of the dual solver for each cube of the rows."""
-
-MAX_SKETCHED_CONDITION = 20.0
-"""Condition number relative to a sketched preconditioner above which the sketch is doubled."""
 
 LANCZOS_STEPS = 6
 """Products that estimate this condition number."""

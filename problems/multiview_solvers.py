@@ -17,12 +17,12 @@ from problems.multiview_data import MultiviewCovariances, MultiviewData, row_par
 from problems.multiview_problem import MultiviewProblem, blocks_between
 from problems.row_blocks import zeros
 from problems.view_preconditioners import JointMetric, ViewPreconditioners, view_preconditioners
-from problems.whitening import Basis, Factor
+from problems.whitening_factors import Basis, Factor
 from problems.wide_vectors import cast_parts, wide_vectors
 from rankopt.minimize import minimize
 from rankopt.solvers.status import Status
 
-SINGLE_PRECISION_ERROR = 1e-4
+MAX_COVARIANCE_ERROR = 1e-4
 """Error up to which covariances of single-precision data are trusted: their condition times the machine epsilon."""
 
 
@@ -85,7 +85,7 @@ class DirectMultiviewCCA(MultiviewSolver):
 
     def solve(self, data: MultiviewData, request: Request, criterion: MultiviewCriterion) -> MultiviewSolution:
         covariances, epsilon = data.covariances(), machine_epsilon(data.like)
-        if epsilon > 1e-10 and epsilon * _condition(covariances) > SINGLE_PRECISION_ERROR:
+        if epsilon > 1e-10 and epsilon * _condition(covariances) > MAX_COVARIANCE_ERROR:
             covariances = data.covariances(double=True)
         whitened = _Whitened(covariances)
         leading = whitened.leading(request.n_components)
@@ -143,11 +143,10 @@ class LOBPCGMultiviewCCA(MultiviewSolver):
                 f"solver='lobpcg' solves eigenproblems, and {criterion.name!r} is none; use solver='direct', "
                 "'riemannian' or 'trust-region', or criterion='maxvar'"
             )
-        metrics = view_preconditioners(data, request.preconditioner, request.rng)
         xp, p = namespace(data.like), request.n_components
-        start = _sketched_directions(
-            metrics, data, min(sum(data.n_features), p + self.method.oversampling), frames=False
-        )
+        width = min(sum(data.n_features), p + self.method.oversampling)
+        metrics = view_preconditioners(data, request.preconditioner, width, request.rng)
+        start = _sketched_directions(metrics, data, width, frames=False)
         run = Iteration(
             _MaxVarPencil(data),
             JointMetric(data, metrics.metrics),
@@ -201,7 +200,7 @@ class RiemannianMultiviewCCA(MultiviewSolver):
         return min(n_features)
 
     def solve(self, data: MultiviewData, request: Request, criterion: MultiviewCriterion) -> MultiviewSolution:
-        metrics = view_preconditioners(data, request.preconditioner, request.rng)
+        metrics = view_preconditioners(data, request.preconditioner, request.n_components, request.rng)
         wide, preconditioners, rounding = wide_vectors(data, metrics.metrics)
         # The gradient is twice a sum of products with all other views.
         error = 2 * rounding * (request.n_components * (len(data.views) - 1)) ** 0.5

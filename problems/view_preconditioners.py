@@ -15,18 +15,14 @@ from manifolds.preconditioners import (
     IdentityPreconditioner,
     SketchedGramPreconditioner,
 )
+from manifolds.probes import NotPositiveDefiniteError
 from manifolds.sketching import CountSketch, Sketch, SparseSignSketch
 from problems.cca_choice import sketch_pays
 from problems.data import PairedViews, ViewCovariance
 from problems.data_matrix import DataMatrix
 from problems.multiview_data import MultiviewData, row_parts
 from problems.row_blocks import density
-
-SKETCH_FACTOR = 4
-"""Rows of the sketch per column, at first."""
-
-MAX_CONDITION = 20.0
-"""Condition number relative to a sketched preconditioner above which the sketch is doubled."""
+from problems.sketch_sizes import MAX_SKETCHED_CONDITION, SKETCH_FACTOR
 
 LANCZOS_STEPS = 5
 """Passes that estimate this condition number."""
@@ -52,7 +48,11 @@ class ViewPreconditioners(NamedTuple):
 
 
 def view_preconditioners(
-    data: PairedViews | MultiviewData, name: str, rng: np.random.Generator, views: tuple[int, ...] | None = None
+    data: PairedViews | MultiviewData,
+    name: str,
+    columns: int,
+    rng: np.random.Generator,
+    view: int | None = None,
 ) -> ViewPreconditioners:
     """Preconditioners of all views, or of one of them, by name.
 
@@ -60,25 +60,27 @@ def view_preconditioners(
     ----------
     data : PairedViews or MultiviewData
     name : {"auto", "sketched", "nystrom", "diagonal", "exact", "identity"}
-        ``"auto"`` sketches where the sketch is smaller than the data, its factors fit, and the passes they save are
-        worth them; otherwise it takes the Nystrom approximation.
+        ``"auto"`` sketches where the sketches are smaller than the data, fit, and the passes they save are worth them;
+        otherwise it takes the Nystrom approximation.
+    columns : int
+        Of the directions that a pass of the solver multiplies, which say what a pass costs.
     rng : numpy.random.Generator
-    views : tuple of int, optional
-        One of the views; all when left out.
+    view : int, optional
+        Index of the only view that needs one; all when left out.
 
     Raises
     ------
     ValueError
         If a view is rank deficient and has no ridge.
     """
-    views = tuple(range(len(data.views))) if views is None else views
+    views = tuple(range(len(data.views))) if view is None else (view,)
     chosen = [data.views[i] for i in views]
-    widest = max(view.n_features for view in chosen)
+    widest = max(part.n_features for part in chosen)
     seed = int(rng.integers(2**32))
     if name == "auto":
-        widths, stored = [view.n_features for view in chosen], [density(view.data) for view in chosen]
-        ridge, gpu = min(view.reg for view in chosen) > 0, is_torch_array(data.like) and data.like.device.type != "cpu"
-        pays = sketch_pays(data.n_samples, widths, stored, ridge=ridge, gpu=gpu)
+        widths, stored = [part.n_features for part in chosen], [density(part.data) for part in chosen]
+        ridge, gpu = min(part.reg for part in chosen) > 0, is_torch_array(data.like) and data.like.device.type != "cpu"
+        pays = sketch_pays(data.n_samples, widths, stored, columns, ridge=ridge, gpu=gpu)
         name = "sketched" if pays else "nystrom"
     if name == "sketched":
         return _sketched(data, views, SKETCH_FACTOR * widest, seed)
@@ -89,11 +91,11 @@ def view_preconditioners(
         _require_full_rank(metrics, 10 * machine_epsilon(data.like), chosen)
         return ViewPreconditioners(metrics, 1.0)
     if name == "diagonal":
-        metrics = tuple(DiagonalPreconditioner(_positive(view.diagonal(), view.name)) for view in chosen)
+        metrics = tuple(DiagonalPreconditioner(_positive(part.diagonal(), part.name)) for part in chosen)
     else:
         metrics = tuple(
-            NystromPreconditioner(_WithoutRidge(view), min(NYSTROM_RANK, view.n_features), view.reg, rng=seed)
-            for view in chosen
+            NystromPreconditioner(_WithoutRidge(part), min(NYSTROM_RANK, part.n_features), part.reg, rng=seed)
+            for part in chosen
         )
     return ViewPreconditioners(metrics, condition(data, views, metrics, seed))
 
@@ -120,7 +122,7 @@ def _sketched(data: PairedViews | MultiviewData, views: tuple[int, ...], size: i
         metrics = tuple(_sketched_metric(part, view) for part, view in zip(sketches, chosen, strict=True))
         _require_full_rank(metrics, (10 * machine_epsilon(data.like)) ** 2, chosen)
         estimate = condition(data, views, metrics, seed)
-        if estimate <= MAX_CONDITION or 4 * size > data.n_samples:
+        if estimate <= MAX_SKETCHED_CONDITION or 4 * size > data.n_samples:
             break
         # Several signs per row also tell rows apart that outweigh the others.
         size *= 2
@@ -131,7 +133,7 @@ def _sketched(data: PairedViews | MultiviewData, views: tuple[int, ...], size: i
 def _sketched_metric(sketched: Array, view: DataMatrix) -> SketchedGramPreconditioner:
     try:
         return SketchedGramPreconditioner(sketched, view.reg)
-    except ValueError:
+    except NotPositiveDefiniteError:
         raise _rank_deficient(view.name) from None
 
 

@@ -16,6 +16,7 @@ from problems.cca_direct import solve_dense
 from problems.cca_problem import CCAProblem
 from problems.data import Covariances, PairedViews
 from problems.demo.patches import PatchViews
+from problems.sketch_sizes import SKETCH_FACTOR
 from rankopt.minimize import minimize
 from rankopt.solvers.status import Status
 from rankopt.solvers.stopping import GradientNorm, MaxEvaluations, MaxIterations, StoppingCriterion
@@ -23,7 +24,6 @@ from rankopt.solvers.stopping import GradientNorm, MaxEvaluations, MaxIterations
 _log = logging.getLogger(__name__)
 
 N_COMPONENTS = 5
-SKETCH_FACTOR = 4
 ACCURACY = 1e-6
 """Relative suboptimality whose price in passes is reported."""
 GRADIENT_TOLERANCE = 1e-4

@@ -187,7 +187,8 @@ class ConjugateGradient(Method[ConjugateGradientMemory]):
         t = search.search(curve, state, memory.slope, first, context.values)
         if t is None:
             steepest = self._steepest(state, memory.search_gradient, context)
-            if memory.slope == steepest.slope:
+            # Rounding is all that is left of a gradient along which the cost does not fall.
+            if memory.slope == steepest.slope or not steepest.slope < 0:
                 return None
             return self.step(state, steepest, context)
         new = curve.accept(t)

@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 
 from problems import CCA, LDA, LabelledData, PairedViews
-from problems.whitening import Factor, is_precise
+from problems.whitening_factors import Factor, is_precise
 from tests.arrays import to_float64
 from tests.problems.classes import eigenvalues_of_rows, labelled_rows, oracle
 from tests.problems.views import (
@@ -99,7 +99,7 @@ def test_directions_that_let_no_rounding_through_take_one_pass_whatever_the_cond
     cca = CCA(3, reg=0.0).fit(x, y)
     assert (cca.solver_, cca.n_passes_) == ("direct", 1)
     np.testing.assert_allclose(cca.correlations_, correlations_of(*views)[:3], atol=1e-5)
-    assert CCA(12).fit(x, y).n_passes_ in (1, 2)
+    assert CCA(12).fit(x, y).n_passes_ == 2
     ill_conditioned = ill_conditioned_views(condition=300.0)
     cca = CCA(5).fit(*(view.astype(np.float32) for view in ill_conditioned[:2]))
     assert (cca.solver_, cca.n_passes_) == ("direct", 2)
@@ -155,15 +155,15 @@ def test_a_factor_of_some_features(make):
 
 
 @pytest.mark.parametrize(
-    ("solver", "extra", "views"),
+    ("solver", "extra"),
     [
-        ("direct", 1, (1, 1)),
-        ("cholesky-qr", 3, (1, 1)),
-        ("lobpcg", 1 + 5 + 2, (1, 1)),  # sketch, condition, start, confirmation
-        ("block-pcg", None, None),
+        ("direct", 1),
+        ("cholesky-qr", 3),
+        ("lobpcg", 1 + 5 + 2),  # sketch, condition, start, confirmation
+        ("block-pcg", None),
     ],
 )
-def test_passes_are_the_reads_of_the_data(solver, extra, views, monkeypatch):
+def test_passes_are_the_reads_of_the_data(solver, extra, monkeypatch):
     made = []
 
     class Watched(PairedViews):

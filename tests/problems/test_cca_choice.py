@@ -2,7 +2,16 @@
 
 import pytest
 
-from problems.cca_choice import MAX_DENSE_BYTES, Sizes, choose_multiview_solver, choose_solver, estimated_costs
+from problems import CCA, LOBPCG, MultiviewCCA
+from problems.cca_choice import (
+    MAX_DENSE_BYTES,
+    Sizes,
+    choose_multiview_solver,
+    choose_solver,
+    estimated_costs,
+    sketch_pays,
+)
+from tests.problems.views import correlated_views
 
 
 @pytest.mark.parametrize(
@@ -32,6 +41,37 @@ def test_the_direct_solver_is_not_chosen_beyond_memory():
     d = int((MAX_DENSE_BYTES / 64) ** 0.5) + 1
     assert "direct" not in estimated_costs(Sizes(10 * d, d, 2, 1))
     assert "direct" in estimated_costs(Sizes(10 * d, d - 1, 2, 1))
+
+
+@pytest.mark.parametrize("others", [[], [1000], [9000] * 2], ids=str)
+def test_no_sketches_beyond_memory(others):
+    """Each view has a sketch of four rows for each column of the widest one."""
+    pays, fits = [], []
+    for d in range(1000, 30_000, 500):
+        views = [d, *others]
+        pays.append(sketch_pays(10**8, views, [1.0] * len(views), 50, ridge=False))
+        fits.append(sum(8 * 4 * max(views) * width for width in views) <= MAX_DENSE_BYTES)
+    assert pays == fits
+    assert len(set(fits)) == 2
+
+
+def test_a_sketch_pays_where_a_pass_has_many_columns():
+    sizes = 40_000, [9000, 9000], [1.0, 1.0]
+    assert [sketch_pays(*sizes, columns, ridge=True) for columns in (1, 10, 100)] == [False, False, True]
+
+
+def test_the_preconditioner_is_the_one_that_the_choice_counts_with(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "problems.view_preconditioners.sketch_pays",
+        lambda n, views, density, columns, **kinds: asked.append((n, list(views), columns)) or True,
+    )
+    x, y = correlated_views(600, 20, 12)
+    for solver, block in {"lobpcg": 3 + 4, "riemannian": 3, "block-pcg": 12}.items():
+        CCA(3, solver=solver, random_state=0).fit(x, y)
+        assert asked.pop() == (600, [20] if solver == "block-pcg" else [20, 12], block)
+    MultiviewCCA(3, solver="lobpcg", random_state=0).fit([x, y, x[:, :5] + y[:, :5]])
+    assert asked == [(600, [20, 12, 5], 3 + LOBPCG().oversampling)]
 
 
 def test_a_gpu_moves_the_break_even_to_wider_views():

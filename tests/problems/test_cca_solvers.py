@@ -22,9 +22,10 @@ from problems import (
     PairedViews,
     RiemannianCCA,
 )
-from problems.cca_direct import factor_condition, leading_singular
+from problems.cca_direct import leading_singular
 from problems.two_sided_lobpcg import two_sided_lobpcg
 from problems.view_preconditioners import view_preconditioners
+from problems.whitening_factors import factor_condition
 from rankopt import Status
 from tests.arrays import to_float64
 from tests.problems.views import (
@@ -163,7 +164,7 @@ def test_the_sketch_grows_until_the_condition_number_is_small():
     x = rng.standard_normal((8000, 30))
     x[:30] += 1e4 * np.eye(30)
     data = PairedViews(x, rng.standard_normal((8000, 10)))
-    grown = [view_preconditioners(data, "sketched", np.random.default_rng(seed)) for seed in range(4)]
+    grown = [view_preconditioners(data, "sketched", P, np.random.default_rng(seed)) for seed in range(4)]
     assert all(found.condition <= 20 for found in grown)
     assert any(found.sketch_size > 4 * 30 for found in grown)
     assert all((found.sketches is not None) == (found.sketch_size >= 8 * 30) for found in grown)
@@ -172,7 +173,7 @@ def test_the_sketch_grows_until_the_condition_number_is_small():
 @pytest.mark.parametrize("name", ["sketched", "nystrom", "diagonal"])
 def test_condition_number_is_that_of_the_preconditioned_covariances(name):
     data = PairedViews(X, Y, reg=1e-2)
-    found = view_preconditioners(data, name, np.random.default_rng(0))
+    found = view_preconditioners(data, name, P, np.random.default_rng(0))
     sxx, _, syy = dense_covariances(X, Y, (1e-2, 1e-2))
     both = scipy.linalg.block_diag(sxx, syy)
     metric = scipy.linalg.block_diag(*(m.apply(np.eye(d)) for m, d in zip(found.metrics, (DX, DY), strict=True)))
@@ -202,7 +203,7 @@ def test_a_sketched_metric_takes_a_few_times_the_passes_of_the_exact_one_and_far
     passes = {}
     for name in ("exact", "sketched", "identity"):
         data = CovarianceMatrices(Covariances(*dense_covariances(X, Y)))
-        metrics = view_preconditioners(PairedViews(X, Y), name, np.random.default_rng(0)).metrics
+        metrics = view_preconditioners(PairedViews(X, Y), name, P, np.random.default_rng(0)).metrics
         passes[name] = two_sided_lobpcg(data, P, metrics, tol=1e-6, max_iter=2000, oversampling=0, rng=0).n_iter
     assert passes["exact"] <= passes["sketched"] + 2
     assert passes["sketched"] <= 3 * passes["exact"]

@@ -111,7 +111,7 @@ def test_iterations_read_no_scalars():
     counts = []
     for max_iter in (2, 8):
         data = on_device(2000)
-        metrics = view_preconditioners(data, "identity", np.random.default_rng(0)).metrics
+        metrics = view_preconditioners(data, "identity", 2, np.random.default_rng(0)).metrics
         with Operations() as operations:
             run = two_sided_lobpcg(data, 2, metrics, tol=0.0, max_iter=max_iter, oversampling=0, rng=0)
         assert run.n_iter == max_iter
@@ -126,7 +126,7 @@ def test_transfers_of_an_iteration():
     counts = []
     for max_iter in (2, 8):
         data = PairedViews(x, y)
-        metrics = view_preconditioners(data, "identity", np.random.default_rng(0)).metrics
+        metrics = view_preconditioners(data, "identity", 2, np.random.default_rng(0)).metrics
         data.moments  # noqa: B018 - known before the run
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
             run = two_sided_lobpcg(data, 2, metrics, tol=0.0, max_iter=max_iter, rng=0)

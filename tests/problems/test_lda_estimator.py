@@ -199,6 +199,26 @@ def test_dependent_columns_where_iterations_were_chosen(monkeypatch):
         LDA().fit(with_bad(np.nan), Y)
 
 
+def test_an_error_that_is_not_about_the_rank_is_not_swallowed(monkeypatch):
+    def broken(*arguments, **options):
+        raise ValueError("shapes do not fit")
+
+    monkeypatch.setattr("problems.lda.choose_solver", lambda *sizes, **kinds: "block-pcg")
+    monkeypatch.setattr("problems.lda_solvers.block_pcg", broken)
+    with pytest.raises(ValueError, match="shapes do not fit"):
+        LDA(random_state=0).fit(X, Y)
+
+
+@pytest.mark.parametrize("preconditioner", ["auto", "sketched", "nystrom", "diagonal", "exact"])
+def test_a_singular_covariance_goes_to_a_solver_that_truncates_with_each_preconditioner(preconditioner, monkeypatch):
+    monkeypatch.setattr("problems.lda.choose_solver", lambda *sizes, **kinds: "block-pcg")
+    x = np.hstack([X, Y[:, None] % 2 * 0.5])  # constant in every class
+    with pytest.warns(UserWarning, match="constant within every class"):
+        lda = LDA(preconditioner=preconditioner, random_state=0).fit(x, Y)
+    assert lda.solver_ == "cholesky-qr"
+    np.testing.assert_allclose(lda.eigenvalues_, LDA().fit(X, Y).eigenvalues_, rtol=1e-9)
+
+
 WIDE, WIDE_Y = labelled_rows(40, 90, 3, seed=8)
 
 

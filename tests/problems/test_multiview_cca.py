@@ -250,9 +250,9 @@ def test_a_warning_where_an_iteration_does_not_converge(options):
 def test_a_large_sketch_gives_the_start(solver, double, monkeypatch):
     """With the data itself as the sketch the start is the solution."""
 
-    def with_sketches(data, name, rng):
+    def with_sketches(data, name, columns, rng):
         sketches = tuple(double(standardize(view) / 300**0.5) for view in VIEWS)
-        return view_preconditioners(data, "exact", rng)._replace(sketches=sketches)
+        return view_preconditioners(data, "exact", columns, rng)._replace(sketches=sketches)
 
     monkeypatch.setattr("problems.multiview_solvers.view_preconditioners", with_sketches)
     cca = MultiviewCCA(P, solver=solver, reg=REG, random_state=0).fit([double(view) for view in VIEWS])
