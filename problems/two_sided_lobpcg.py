@@ -228,8 +228,7 @@ def _clear(gram: np.ndarray, epsilon: float) -> np.ndarray:
     positive = diagonal > 0
     scale = np.where(positive, 1 / np.sqrt(np.where(positive, diagonal, 1.0)), 0.0)
     values, vectors = np.linalg.eigh(gram * scale * scale[:, None])
-    limit = 10 * gram.shape[0] * epsilon * max(values[-1], 0.0)
-    first = gram.shape[0] - np.count_nonzero(values > limit)
+    first = gram.shape[0] - np.count_nonzero(values > 10 * gram.shape[0] * epsilon * values[-1])
     return scale[:, None] * vectors[:, first:] / np.sqrt(values[first:])
 
 

@@ -49,6 +49,35 @@ def test_one_column_that_varies_is_enough():
     np.testing.assert_allclose(cca.correlations_, expected, atol=1e-7)
 
 
+SOLVERS = ["direct", "cholesky-qr", "lobpcg", "riemannian", "trust-region", "block-pcg"]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("preconditioner", ["auto", "identity"])
+@pytest.mark.parametrize("values", ["ones", "tenths"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_with_a_ridge_they_are_uncorrelated_with_anything(solver, values, preconditioner, dtype):
+    x, y = CONSTANT[values].astype(dtype), Y.astype(dtype)
+    cca = CCA(2, solver=solver, preconditioner=preconditioner, reg=(0.1, 0.0), random_state=0).fit(x, y)
+    np.testing.assert_allclose(cca.correlations_, 0.0, atol=1e-6)
+    np.testing.assert_allclose(cca.coef_, 0.0, atol=1e-6)
+    np.testing.assert_allclose(cca.inverse_transform(cca.transform(x)), x, rtol=1e-6)
+    np.testing.assert_allclose(cca.inverse_transform(cca.transform(x), cca.transform(x, y)[1])[1], y, atol=1e-5)
+    if solver not in ("direct", "cholesky-qr"):
+        with pytest.raises(ValueError, match=f"^y {NO_VARIANCE}$"):
+            CCA(1, solver=solver, preconditioner="identity", reg=(0.1, 0.0), random_state=0).fit(y, x)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_scores_that_a_ridge_lets_be_constant_restore_nothing(solver, dtype):
+    """One column varies for two pairs, so the second score is constant; the first one restores the view."""
+    x = np.column_stack([Y[:, 0] + Y[:, 1] ** 2, np.ones(N)]).astype(dtype)
+    tol = 1e-4 if dtype is np.float32 else 1e-6
+    cca = CCA(2, solver=solver, reg=0.1, tol=tol, random_state=0).fit(x, Y.astype(dtype))
+    np.testing.assert_allclose(cca.inverse_transform(cca.transform(x)), x, atol=1e-5)
+
+
 @pytest.mark.parametrize("start", [None, (np.eye(3), np.eye(3))])
 @pytest.mark.parametrize("side", ["X", "y"])
 def test_lobpcg_refuses_covariances_of_zeros(side, start):
