@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from manifolds.linalg import Array, namespace
+from manifolds.linalg import Array, machine_epsilon, namespace, symmetric_part
 from problems.data import CovarianceProducts
 
 
@@ -34,6 +34,13 @@ def signs_of(directions: Array) -> Array:
 
 
 def loadings_of(directions: Array, products: Array, reg: float) -> Array:
-    """Coefficients S u (u^T S u)^{-1} of the regression of a view on its scores, S without the ridge."""
-    plain = products - reg * directions if reg else products
-    return namespace(plain).linalg.solve(directions.mT @ plain, plain.mT).mT
+    """Coefficients S u (u^T S u)^+ of the regression of a view on its scores, S without the ridge.
+
+    With a ridge scores may be constant, and predict nothing. As u^T (S + reg I) u = I, the rounding of their variances
+    is that of one.
+    """
+    xp, plain = namespace(products), products - reg * directions if reg else products
+    variances, axes = xp.linalg.eigh(symmetric_part(directions.mT @ plain))
+    clear = variances > 10 * variances.shape[0] * machine_epsilon(variances)
+    inverse = xp.where(clear, 1 / xp.where(clear, variances, xp.ones_like(variances)), 0 * variances)
+    return plain @ ((axes * inverse) @ axes.mT)

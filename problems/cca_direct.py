@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 from manifolds.linalg import (
     Array,
     cholesky,
@@ -15,6 +13,7 @@ from manifolds.linalg import (
     triangular_condition,
     upper_factor,
 )
+from problems.caller_warnings import warn_caller
 from problems.canonical_pairs import CanonicalPairs
 from problems.co_moments import Covariances, require_covariances
 from problems.data_matrix import DataMatrix
@@ -234,8 +233,6 @@ def no_variance(name: str) -> ValueError:
 def warn_of_truncation(name: str, rank: int, d: int) -> None:
     """Say so where a view has fewer dimensions than features."""
     if rank < d:
-        warnings.warn(
-            f"{name} has numerical rank {rank} for {d} features and is truncated to it; reg > 0 keeps all directions",
-            UserWarning,
-            stacklevel=3,
+        warn_caller(
+            f"{name} has numerical rank {rank} for {d} features and is truncated to it; reg > 0 keeps all directions"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from manifolds.linalg import Array, identity, machine_epsilon, namespace, symmetric_part
 from manifolds.sketching import SparseSignSketch
 from problems.block_pcg import block_pcg
+from problems.caller_warnings import warn_caller
 from problems.canonical_pairs import CanonicalPairs
 from problems.cca_direct import (
     cholesky_whitening,
@@ -423,7 +423,7 @@ def stopping_of(request: Request, problem: Any) -> StoppingCriterion:
 def warn_of_residual(solver: str, size: float | None, reason: str) -> None:
     """Say that a solver did not converge."""
     at = "" if size is None else f" at a gradient of {size:.1e}, above tol"
-    warnings.warn(f"{solver} stopped{at}: {reason}", ConvergenceWarning, stacklevel=4)
+    warn_caller(f"{solver} stopped{at}: {reason}", ConvergenceWarning)
 
 
 def _cast(data: PairedViews, solution: Solution) -> Solution:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from manifolds.linalg import Array, convert, is_array, is_torch_array, namespace, to_numpy
+from problems.caller_warnings import warn_caller
 
 
 class ClassMeans(NamedTuple):
@@ -134,5 +134,5 @@ def as_priors(priors: Any, counts: Array) -> Array:
         raise ValueError(f"priors must be non-negative, finite and not all zero, got {priors!r}")
     total = float(values.sum())
     if abs(total - 1) > 1e-5:
-        warnings.warn("The priors do not sum to 1. Renormalizing", UserWarning, stacklevel=3)
+        warn_caller("The priors do not sum to 1. Renormalizing")
     return convert(values / total, counts)

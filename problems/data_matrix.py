@@ -157,17 +157,8 @@ class DataMatrix:
 
     def diagonal(self) -> Array:
         """Diagonal of S, shape (d,), in one pass."""
-        like, d = self.like, self.n_features
-
-        def add(totals: list[Array], block: ShiftedRows) -> None:
-            totals[0] += column_squares(block.views[0])
-
         self.n_passes += 1
-        gaps, (squares,) = gather([self], self.rows, lambda: [zeros(like, (d,))], add)
-        squares /= self.total_weight
-        gap = self.cast(gaps[0], squares.dtype)
-        variances = clear_differences(squares - gap * gap, squares, product_like(self.data))
-        return self.cast(variances / self.cast(self.moments.scale, squares.dtype) ** 2 + self.reg)
+        return diagonals_together([self], self.rows)[0]
 
     def transform(self, a: Array) -> Array:
         """Scores Xc a, shape (n, p), in one pass."""
@@ -329,6 +320,29 @@ def sketch_together(matrices: Sequence[DataMatrix], sketch: Sketch, blocks: RowP
         / matrix.moments.scale
         for matrix, out, gap in zip(matrices, sketched, gaps, strict=True)
     ]
+
+
+def diagonals_together(matrices: Sequence[DataMatrix], blocks: RowPasses) -> list[Array]:
+    """Diagonals of the covariances of matrices with the same rows, and their moments, in one pass.
+
+    Columns that vary by rounding alone have no more than the ridge.
+    """
+
+    def start() -> list[Array]:
+        return [zeros(matrix.like, (matrix.n_features,)) for matrix in matrices]
+
+    def add(totals: list[Array], block: ShiftedRows) -> None:
+        for view, total in zip(block.views, totals, strict=True):
+            total += column_squares(view)
+
+    diagonals = []
+    for matrix, gap, squares in zip(matrices, *gather(matrices, blocks, start, add), strict=True):
+        squares = squares / matrix.total_weight
+        gap = matrix.cast(gap, squares.dtype)
+        variances = clear_differences(squares - gap * gap, squares, product_like(matrix.data))
+        scale = matrix.cast(matrix.moments.scale, squares.dtype)
+        diagonals.append(matrix.cast(variances / scale**2 + matrix.reg))
+    return diagonals
 
 
 def weighted(scores: Array, weights: Array | None) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 from manifolds.linalg import Array, require_same_kind
 from manifolds.sketching import Sketch
 from problems.co_moments import Moments
-from problems.data_matrix import DataMatrix, gather, sketch_together
+from problems.data_matrix import DataMatrix, diagonals_together, gather, sketch_together
 from problems.row_blocks import as_data, empty_like
 from problems.row_passes import row_passes
 
@@ -80,6 +80,11 @@ class JointViews:
         """Sketches S W^{1/2} Xc_i of all centred views by the same S, in one pass."""
         self._passes += 1
         return tuple(sketch_together(self.views, sketch, self.rows))
+
+    def diagonals(self) -> tuple[Array, ...]:
+        """Diagonals of the covariances of all views, in one pass, which gives the moments, too."""
+        self._passes += 1
+        return tuple(diagonals_together(self.views, self.rows))
 
     def view_product(self, view: int, a: Array) -> Array:
         """Product of the covariance of one view with a direction; a read of that view alone."""

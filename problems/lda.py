@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from manifolds.linalg import (
     to_numpy,
 )
 from manifolds.probes import NotPositiveDefiniteError
+from problems.caller_warnings import warn_caller
 from problems.class_labels import ClassMeans, as_priors, as_weights, classes_and_codes
 from problems.class_statistics import ClassStatistics
 from problems.dask_rows import DaskCodes, DaskRows
@@ -178,10 +178,8 @@ class LDA(DiscriminantRule):
             self._fit_plain(data, priors)
         self.n_passes_ = data.n_passes
         if self.status_ is not None and not self.status_.success:
-            warnings.warn(
-                f"solver={self.solver_!r} stopped before tol = {self.tol}: {self.status_.message}",
-                ConvergenceWarning,
-                stacklevel=2,
+            warn_caller(
+                f"solver={self.solver_!r} stopped before tol = {self.tol}: {self.status_.message}", ConvergenceWarning
             )
         return self
 

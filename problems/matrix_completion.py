@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from problems.alternating_minimization import AlternatingMinimization
+from problems.caller_warnings import warn_caller
 from problems.completion_problem import CompletionProblem
 from problems.entry_biases import Biases
 from problems.observed_entries import ObservedEntries, require_indices
@@ -200,10 +200,8 @@ SubgradientSteps, optional
         if result.status == Status.INTERRUPTED:
             raise KeyboardInterrupt
         if not result.success:
-            warnings.warn(
-                f"the solver stopped at a gradient of {result.grad_norm:.1e}: {result.message}",
-                ConvergenceWarning,
-                stacklevel=3,
+            warn_caller(
+                f"the solver stopped at a gradient of {result.grad_norm:.1e}: {result.message}", ConvergenceWarning
             )
         return result
 

@@ -25,6 +25,7 @@ from manifolds.linalg import (
     to_numpy,
 )
 from problems.canonical_pairs import CanonicalPairs
+from problems.cca_direct import no_variance
 from problems.data import CovarianceMatrices, CovarianceProducts, PairedViews
 from problems.wide_vectors import WideData, products_epsilon
 from rankopt.solvers.status import Status
@@ -107,6 +108,11 @@ def two_sided_lobpcg(
     -------
     TwoSidedRun
 
+    Raises
+    ------
+    ValueError
+        If a view has no variance.
+
     References
     ----------
     Knyazev, Toward the optimal preconditioned eigensolver: locally optimal block preconditioned conjugate gradient
@@ -176,6 +182,9 @@ def _ritz(sides: tuple[_Side, _Side], width: int, epsilon: float) -> tuple[_Pair
     x, y = sides
     gram_x, gram_y, cross = _numbers(x.v.mT @ x.gram, y.v.mT @ y.gram, x.v.mT @ y.cross)
     coefficients = [_orthonormal(gram, width, epsilon) for gram in (gram_x, gram_y)]
+    for c, name in zip(coefficients, ("X", "y"), strict=True):
+        if c.shape[1] == 0:
+            raise no_variance(name)
     left, values, right = np.linalg.svd(coefficients[0].T @ cross @ coefficients[1], full_matrices=False)
     best, led = [], []
     for side, c, chosen in zip(sides, coefficients, (left[:, :width], right.T[:, :width]), strict=True):
@@ -219,7 +228,7 @@ def _clear(gram: np.ndarray, epsilon: float) -> np.ndarray:
     positive = diagonal > 0
     scale = np.where(positive, 1 / np.sqrt(np.where(positive, diagonal, 1.0)), 0.0)
     values, vectors = np.linalg.eigh(gram * scale * scale[:, None])
-    first = int(np.argmax(values > 10 * gram.shape[0] * epsilon * values[-1]))
+    first = gram.shape[0] - np.count_nonzero(values > 10 * gram.shape[0] * epsilon * values[-1])
     return scale[:, None] * vectors[:, first:] / np.sqrt(values[first:])
 
 

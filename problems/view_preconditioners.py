@@ -18,6 +18,7 @@ from manifolds.preconditioners import (
 from manifolds.probes import NotPositiveDefiniteError
 from manifolds.sketching import CountSketch, Sketch, SparseSignSketch
 from problems.cca_choice import sketch_pays
+from problems.cca_direct import no_variance
 from problems.data import PairedViews, ViewCovariance
 from problems.data_matrix import DataMatrix
 from problems.multiview_data import MultiviewData, row_parts
@@ -71,7 +72,7 @@ def view_preconditioners(
     Raises
     ------
     ValueError
-        If a view is rank deficient and has no ridge.
+        If a view is rank deficient and has no ridge; with ``"identity"``, if it does not vary at all.
     """
     views = tuple(range(len(data.views))) if view is None else (view,)
     chosen = [data.views[i] for i in views]
@@ -85,6 +86,7 @@ def view_preconditioners(
     if name == "sketched":
         return _sketched(data, views, SKETCH_FACTOR * widest, seed)
     if name == "identity":
+        _require_variance(data, views)
         return ViewPreconditioners(tuple(IdentityPreconditioner() for _ in views), None)
     if name == "exact":
         metrics: tuple[Any, ...] = tuple(CholeskyPreconditioner(gram) for gram in _grams(data, views))
@@ -128,6 +130,17 @@ def _sketched(data: PairedViews | MultiviewData, views: tuple[int, ...], size: i
         size *= 2
         sketch = SparseSignSketch(size, seed)
     return ViewPreconditioners(metrics, estimate, size, sketches if size >= WARM_START_FACTOR * widest else None)
+
+
+def _require_variance(data: PairedViews | MultiviewData, views: tuple[int, ...]) -> None:
+    """Raise a ValueError where a view does not vary and has no ridge, by the pass that gives the means."""
+    chosen = [data.views[i] for i in views]
+    if all(view.reg for view in chosen):
+        return
+    diagonals = (chosen[0].diagonal(),) if len(views) == 1 else data.diagonals()
+    for view, diagonal in zip(chosen, diagonals, strict=True):
+        if not bool(namespace(diagonal).any(diagonal > 0)):
+            raise no_variance(view.name)
 
 
 def _sketched_metric(sketched: Array, view: DataMatrix) -> SketchedGramPreconditioner:

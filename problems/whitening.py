@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 from manifolds.linalg import (
     Array,
     cholesky,
@@ -17,6 +15,7 @@ from manifolds.linalg import (
     upper_factor,
 )
 from manifolds.sketching import SparseSignSketch
+from problems.caller_warnings import warn_caller
 from problems.labelled_data import LabelledData
 from problems.sketch_sizes import SKETCH_FACTOR
 from problems.whitening_factors import Basis, Factor, count, factor_condition
@@ -142,11 +141,9 @@ def _inverse_deviations(variances: Array, means: Array, epsilon: float) -> Array
         raise ValueError("X does not vary within its classes, so their covariance is zero; use reg > 0")
     constant = ~varies & (xp.astype(xp.max(means, axis=0) - xp.min(means, axis=0), rounding.dtype) > 10 * rounding)
     if bool(xp.any(constant)):
-        warnings.warn(
+        warn_caller(
             "X has features that are constant within every class but differ between classes, which separate them "
-            "perfectly and are left out, since their quotient is infinite; reg > 0 or shrinkage keeps them",
-            UserWarning,
-            stacklevel=4,
+            "perfectly and are left out, since their quotient is infinite; reg > 0 or shrinkage keeps them"
         )
     return xp.where(varies, 1 / xp.sqrt(xp.where(varies, variances, xp.ones_like(variances))), 0 * variances)
 
@@ -155,9 +152,7 @@ def _warn_of_rank(rank: int, inverse_deviations: Array) -> None:
     """Say so where fewer directions stand clear of rounding than there are features that vary."""
     varying = count(inverse_deviations > 0)
     if rank < varying:
-        warnings.warn(
+        warn_caller(
             f"X has numerical rank {rank} within its classes for {varying} features that vary and is truncated to it; "
-            "reg > 0 or shrinkage keeps all directions",
-            UserWarning,
-            stacklevel=4,
+            "reg > 0 or shrinkage keeps all directions"
         )

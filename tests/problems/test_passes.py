@@ -53,7 +53,10 @@ def test_read_of_one_view_counts_as_a_pass():
     )
 
 
-@pytest.mark.parametrize("first", [lambda data: data.sketch(CountSketch(12)), lambda data: data.covariances()])
+@pytest.mark.parametrize(
+    "first",
+    [lambda data: data.sketch(CountSketch(12)), lambda data: data.covariances(), lambda data: data.diagonals()],
+)
 def test_means_come_from_the_first_pass_whatever_it_is(first):
     check_reads(
         300,
@@ -83,8 +86,9 @@ def test_nothing_is_read_when_the_views_are_paired():
         lambda data: data.view_product(0, A),
         lambda data: data.sketch(CountSketch(12)),
         lambda data: data.covariances(),
+        lambda data: data.diagonals(),
     ],
-    ids=["moments", "products", "view_product", "sketch", "covariances"],
+    ids=["moments", "products", "view_product", "sketch", "covariances", "diagonals"],
 )
 def test_blocks_hold_at_most_block_rows(call):
     sizes = []
