@@ -16,6 +16,7 @@ from manifolds import (
     Grassmann,
     HadamardSketch,
     IdentityPreconditioner,
+    NotPositiveDefiniteError,
     Oblique,
     Polar,
     Product,
@@ -326,7 +327,7 @@ CALLS = {
     ),
     "preconditioner of dependent columns": (
         lambda: gram_preconditioner(GramOperator(ROWS)),
-        ValueError,
+        NotPositiveDefiniteError,
         "rank deficient, so M is singular; use a ridge",
     ),
     "Nystrom approximation of too high a rank": (
@@ -346,12 +347,12 @@ CALLS = {
     ),
     "extreme eigenvalues of a negative matrix": (
         lambda: extreme_eigenvalues(-EYE, IdentityPreconditioner(), rng=0),
-        ValueError,
+        NotPositiveDefiniteError,
         "B must be positive definite",
     ),
     "extreme eigenvalues with a negative preconditioner": (
         lambda: extreme_eigenvalues(EYE, Solver(lambda v: -v), rng=0),
-        ValueError,
+        NotPositiveDefiniteError,
         "preconditioner must be positive definite",
     ),
     "extreme eigenvalues with a matrix": (

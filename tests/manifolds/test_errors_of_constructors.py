@@ -22,6 +22,7 @@ from manifolds import (
     Grassmann,
     HadamardSketch,
     LowRankPreconditioner,
+    NotPositiveDefiniteError,
     NystromPreconditioner,
     Oblique,
     Power,
@@ -178,20 +179,20 @@ CONSTRUCTORS = {
         ValueError,
         "B must be symmetric",
     ),
-    "B is indefinite": (lambda: generalized(INDEFINITE), ValueError, "B must be positive definite"),
+    "B is indefinite": (lambda: generalized(INDEFINITE), NotPositiveDefiniteError, "B must be positive definite"),
     "B is indefinite, torch": (
         lambda: generalized(torch.tensor(INDEFINITE)),
-        ValueError,
+        NotPositiveDefiniteError,
         "B must be positive definite",
     ),
-    "B is singular": (lambda: generalized(np.ones((N, N))), ValueError, "B must be positive definite"),
-    "B is zero": (lambda: generalized(0 * EYE), ValueError, "B must be positive definite"),
+    "B is singular": (lambda: generalized(np.ones((N, N))), NotPositiveDefiniteError, "B must be positive definite"),
+    "B is zero": (lambda: generalized(0 * EYE), NotPositiveDefiniteError, "B must be positive definite"),
     "B is of integers": (lambda: generalized(np.eye(N, dtype=int)), TypeError, "B must have a real floating dtype"),
     "B is complex": (lambda: generalized(EYE + 0j), TypeError, "B must have a real floating dtype, got complex128"),
     "B is of bools": (lambda: generalized(torch.eye(N) > 0), TypeError, "B must have a real floating dtype"),
     "B large and indefinite": (
         lambda: GeneralizedStiefel(-np.eye(600), 2),
-        ValueError,
+        NotPositiveDefiniteError,
         "B must be positive definite",
     ),
     "B large and not symmetric": (
@@ -201,7 +202,7 @@ CONSTRUCTORS = {
     ),
     "B sparse and indefinite": (
         lambda: generalized(-scipy.sparse.eye_array(N)),
-        ValueError,
+        NotPositiveDefiniteError,
         "B must be positive definite",
     ),
     "B sparse with NaN": (
@@ -309,7 +310,7 @@ CONSTRUCTORS = {
     ),
     "solve is indefinite": (
         lambda: generalized(preconditioner=Solver(lambda v: INDEFINITE @ v)),
-        ValueError,
+        NotPositiveDefiniteError,
         "preconditioner must be positive definite",
     ),
     "solve is not symmetric": (
@@ -357,7 +358,11 @@ CONSTRUCTORS = {
     # preconditioners
     "diagonal is a matrix": (lambda: DiagonalPreconditioner(EYE), ValueError, r"diagonal must be an array of shape"),
     "diagonal is a list": (lambda: DiagonalPreconditioner([1.0]), ValueError, r"diagonal must be an array of shape"),
-    "diagonal has a zero": (lambda: DiagonalPreconditioner(np.arange(3.0)), ValueError, "diagonal must be positive"),
+    "diagonal has a zero": (
+        lambda: DiagonalPreconditioner(np.arange(3.0)),
+        NotPositiveDefiniteError,
+        "diagonal must be positive",
+    ),
     "diagonal has NaN": (lambda: DiagonalPreconditioner(np.array([np.nan])), ValueError, "diagonal contains NaN"),
     "diagonal of integers": (
         lambda: DiagonalPreconditioner(np.arange(1, 4)),
@@ -368,7 +373,7 @@ CONSTRUCTORS = {
     "factor is a list": (lambda: TriangularPreconditioner([[1.0]]), ValueError, "factor must be a square matrix"),
     "factor is singular": (
         lambda: TriangularPreconditioner(np.diag([1.0, 0.0])),
-        ValueError,
+        NotPositiveDefiniteError,
         "factor has a zero on its diagonal",
     ),
     "factor has NaN": (lambda: TriangularPreconditioner(NAN), ValueError, "factor contains NaN"),
@@ -382,7 +387,7 @@ CONSTRUCTORS = {
     "matrix is not symmetric": (lambda: CholeskyPreconditioner(SKEWED), ValueError, "matrix must be symmetric"),
     "matrix is indefinite": (
         lambda: CholeskyPreconditioner(INDEFINITE),
-        ValueError,
+        NotPositiveDefiniteError,
         "matrix must be positive definite",
     ),
     "matrix has NaN": (lambda: CholeskyPreconditioner(NAN), ValueError, "matrix contains NaN"),
@@ -393,12 +398,12 @@ CONSTRUCTORS = {
     ),
     "sketch has too few rows": (
         lambda: SketchedGramPreconditioner(np.ones((2, 3))),
-        ValueError,
+        NotPositiveDefiniteError,
         "sketched has 2 rows for 3 columns",
     ),
     "sketch is rank deficient": (
         lambda: SketchedGramPreconditioner(np.ones((9, 3))),
-        ValueError,
+        NotPositiveDefiniteError,
         "sketched matrix is rank deficient",
     ),
     "sketch has NaN": (lambda: SketchedGramPreconditioner(NAN), ValueError, "sketched contains NaN"),
@@ -435,7 +440,7 @@ CONSTRUCTORS = {
     ),
     "eigenvalue is zero": (
         lambda: LowRankPreconditioner(EYE, np.arange(5.0), 1.0),
-        ValueError,
+        NotPositiveDefiniteError,
         "eigenvalues must be positive; add a ridge",
     ),
     "eigenvalues of another library": (
@@ -506,12 +511,12 @@ CONSTRUCTORS = {
     "Nystrom of NaN": (lambda: NystromPreconditioner(NAN, 3, rng=0), ValueError, "gram gives NaN or infinity"),
     "Nystrom of low rank without a ridge": (
         lambda: NystromPreconditioner(np.zeros((5, 5)), 3, rng=0),
-        ValueError,
+        NotPositiveDefiniteError,
         "gram has a numerical rank below rank = 3 and there is no ridge",
     ),
     "Nystrom of rank two without a ridge": (
         lambda: NystromPreconditioner(ONES @ ONES.T + np.diag([1.0, 0, 0, 0, 0]), 3, rng=0),
-        ValueError,
+        NotPositiveDefiniteError,
         "gram has a numerical rank below rank = 3 and there is no ridge",
     ),
     "Nystrom rng is a word": (lambda: NystromPreconditioner(EYE, 2, rng="a"), TypeError, "rng must be None, a seed"),

@@ -9,7 +9,13 @@ import scipy.sparse
 import torch
 from scipy.sparse.linalg import aslinearoperator
 
-from manifolds import CholeskyPreconditioner, GramOperator, NystromPreconditioner, SketchedGramPreconditioner
+from manifolds import (
+    CholeskyPreconditioner,
+    GramOperator,
+    NotPositiveDefiniteError,
+    NystromPreconditioner,
+    SketchedGramPreconditioner,
+)
 from problems import LOBPCG, generalized_eigh
 from problems.lobpcg import Iteration, Pencil
 from rankopt import TrustRegion
@@ -313,8 +319,12 @@ SKEWED = A + np.eye(N, k=1)
         ({"A": SKEWED}, ValueError, r"A must be symmetric, but x\^T A y and y\^T A x differ"),
         ({"A": aslinearoperator(SKEWED)}, ValueError, r"A must be symmetric, but x\^T A y"),
         ({"A": np.where(A[2, 3] == A, np.nan, A)}, ValueError, r"A gives NaN or infinity on a random vector"),
-        ({"B": A}, ValueError, r"B must be positive definite, but x\^T B x is not positive.*add a ridge"),
-        ({"B": aslinearoperator(A)}, ValueError, r"B must be positive definite, but x\^T B x is not positive"),
+        ({"B": A}, NotPositiveDefiniteError, r"B must be positive definite, but x\^T B x is not positive.*add a ridge"),
+        (
+            {"B": aslinearoperator(A)},
+            NotPositiveDefiniteError,
+            r"B must be positive definite, but x\^T B x is not positive",
+        ),
         ({"B": B + np.eye(N, k=1)}, ValueError, r"B must be symmetric"),
         ({"B": B[:5, :5]}, ValueError, r"B must have the order 60 of A, got shape \(5, 5\)"),
         ({"B": B.astype(np.float32)}, TypeError, r"B and A must agree in library, dtype and device"),

@@ -8,6 +8,7 @@ import scipy.linalg
 import scipy.sparse
 import torch
 
+from manifolds import NotPositiveDefiniteError
 from problems import generalized_eigh
 from tests.arrays import spd, to_float64
 
@@ -88,18 +89,18 @@ def test_empty_rows_of_sparse_matrices():
         values = largest(scipy.sparse.csr_array(a), scipy.sparse.csr_array(b), method=method)
         np.testing.assert_allclose(values, expected, rtol=1e-9)
     b[:, 5] = b[5] = 0.0
-    with pytest.raises(ValueError, match=r"B must be positive definite") as caught:
+    with pytest.raises(NotPositiveDefiniteError, match=r"B must be positive definite") as caught:
         generalized_eigh(scipy.sparse.csr_array(a), scipy.sparse.csr_array(b), K)
-    assert caught.type is ValueError
+    assert caught.type is NotPositiveDefiniteError
 
 
 def test_a_repeated_column_makes_b_singular(make):
     b = B.copy()
     b[:, 7], b[7] = b[:, 2], b[2]
     b[7, 7] = b[2, 7] = b[7, 2] = b[2, 2]
-    with pytest.raises(ValueError, match=r"B must be positive definite") as caught:
+    with pytest.raises(NotPositiveDefiniteError, match=r"B must be positive definite") as caught:
         generalized_eigh(make(A), make(b), K, method="direct")
-    assert caught.type is ValueError
+    assert caught.type is NotPositiveDefiniteError
 
 
 @pytest.mark.parametrize(
