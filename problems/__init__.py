@@ -17,7 +17,8 @@ if TYPE_CHECKING:
         scree_plot,
     )
     from problems.cca_problem import CCAProblem
-    from problems.cca_solvers import LOBPCGCCA, BlockPCGCCA, CCASolver, CholeskyQRCCA, DirectCCA, RiemannianCCA
+    from problems.cca_solver import CCASolver
+    from problems.cca_solvers import LOBPCGCCA, BlockPCGCCA, CholeskyQRCCA, DirectCCA, RiemannianCCA
     from problems.checkpoint import load_model
     from problems.class_statistics import ClassStatistics
     from problems.co_moments import CoMoments, Covariances
@@ -64,7 +65,7 @@ _HOMES = {
     "ByteTokenizer": "tokenizer",
     "CCA": "cca",
     "CCAProblem": "cca_problem",
-    "CCASolver": "cca_solvers",
+    "CCASolver": "cca_solver",
     "CanonicalPairs": "canonical_pairs",
     "CholeskyQRCCA": "cca_solvers",
     "ClassStatistics": "class_statistics",

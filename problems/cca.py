@@ -20,7 +20,8 @@ from manifolds.linalg import Array, convert, is_array, is_torch_array, require_s
 from problems.canonical_pairs import loadings_of, with_fixed_signs
 from problems.cca_choice import Sizes, choose_solver
 from problems.cca_parameters import check_parameters, generator_of
-from problems.cca_solvers import SOLVERS, CCASolver, DirectCCA, Request, Solution
+from problems.cca_solver import CCASolver, Request, Solution
+from problems.cca_solvers import SOLVERS, DirectCCA
 from problems.co_moments import CoMoments, Moments
 from problems.data import PairedViews
 from problems.row_blocks import as_data, density, empty_like, is_dask

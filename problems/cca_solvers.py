@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import numpy as np
-from sklearn.exceptions import ConvergenceWarning
+from typing import Any
 
 from manifolds.linalg import Array, identity, machine_epsilon, namespace, symmetric_part
 from manifolds.sketching import SparseSignSketch
 from problems.block_pcg import block_pcg
-from problems.caller_warnings import warn_caller
 from problems.canonical_pairs import CanonicalPairs
 from problems.cca_direct import (
     cholesky_whitening,
@@ -25,9 +20,10 @@ from problems.cca_direct import (
     whitening,
 )
 from problems.cca_problem import CCAProblem
+from problems.cca_solver import CCASolver, Request, Solution, cast_to_data, reachable, stopping_of, warn_of_residual
 from problems.co_moments import CoMoments, Covariances
 from problems.covariance_basis import covariance_basis
-from problems.data import CovarianceProducts, PairedViews, ViewCovariance, ViewProducts
+from problems.data import CovarianceProducts, PairedViews, ViewCovariance
 from problems.row_blocks import zeros
 from problems.sketch_sizes import SKETCH_FACTOR
 from problems.two_sided_lobpcg import two_sided_lobpcg
@@ -37,49 +33,9 @@ from problems.wide_vectors import WideData, WideMetric, cast_parts, products_eps
 from rankopt.minimize import minimize
 from rankopt.solvers.parameters import require_at_least
 from rankopt.solvers.status import Status
-from rankopt.solvers.stopping import ApproximationFloor, GradientNorm, MaxIterations, StoppingCriterion
 
 MAX_GRAM_CONDITION = 1e10
 """Condition number of a covariance up to which nothing is gained by a solver that takes no squares."""
-
-
-class Solution(NamedTuple):
-    """Canonical pairs and how they were found."""
-
-    pairs: CanonicalPairs
-    products: CovarianceProducts
-    """Of the pairs with the covariances."""
-    condition: float | None = None
-    """Estimate of the condition number that the solver had to cope with."""
-    sketch_size: int | None = None
-    status: Status | None = None
-    n_iter: int = 1
-    solver: str | None = None
-    """The solver that ran in the place of the one that was asked."""
-
-
-class Request(NamedTuple):
-    """What is asked of a solver."""
-
-    n_components: int
-    preconditioner: str
-    tol: float
-    max_iter: int
-    rng: np.random.Generator
-
-
-@dataclass(frozen=True)
-class CCASolver(ABC):
-    """A way to find the leading canonical pairs of two views."""
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What ``CCA.solver_`` says."""
-
-    @abstractmethod
-    def solve(self, data: PairedViews, request: Request) -> Solution:
-        """Leading canonical pairs."""
 
 
 @dataclass(frozen=True)
@@ -126,15 +82,15 @@ class DirectCCA(CCASolver):
             if double or is_precise(variances, solution.pairs[1:], max(x.condition, y.condition), data.like):
                 for name, part, d in zip(("X", "y"), (x, y), data.n_features, strict=True):
                     warn_of_truncation(name, part.rank, d)
-                return _cast(data, solution)
+                return cast_to_data(solution, data)
         if self.fallback is None:
-            return _cast(data, _truncated(covariances, epsilon, request.n_components))
+            return cast_to_data(_truncated(covariances, epsilon, request.n_components), data)
         return self.fallback.solve(data, request)._replace(solver=self.fallback.name)
 
     def from_moments(self, moments: CoMoments, data: PairedViews, n_components: int) -> Solution:
         """Solution from moments that are known, of the data's kind, ridge and scaling, truncated to what has a rank."""
         covariances, _ = moments.covariances(data.reg, scale=data.scale)
-        return _cast(data, _truncated(covariances, moments.epsilon, n_components))
+        return cast_to_data(_truncated(covariances, moments.epsilon, n_components), data)
 
 
 def _truncated(covariances: Covariances, epsilon: float, n_components: int) -> Solution:
@@ -204,7 +160,7 @@ class CholeskyQRCCA(CCASolver):
         inner = solve_dense(Covariances(xx, xy, yy), request.n_components)
         pairs = CanonicalPairs(inner.correlations, x.basis @ inner.u, y.basis @ inner.v)
         solution = Solution(pairs, self._products(data, pairs), max(x.condition, y.condition), size)
-        return _cast(data, solution)
+        return cast_to_data(solution, data)
 
     def _products(self, data: PairedViews, pairs: CanonicalPairs) -> CovarianceProducts:
         """Products of the pairs, by a pass."""
@@ -269,7 +225,7 @@ class LOBPCGCCA(CCASolver):
         if not run.status.success:
             warn_of_residual("LOBPCG", run.residual, run.status.name.lower().replace("_", " "))
         solution = Solution(run.pairs, run.products, metrics.condition, metrics.sketch_size, run.status, run.n_iter)
-        return _cast(data, solution)
+        return cast_to_data(solution, data)
 
 
 @dataclass(frozen=True)
@@ -316,7 +272,7 @@ class RiemannianCCA(CCASolver):
             warn_of_residual("the Riemannian solver", result.grad_norm, result.message)
         pairs, products = problem.canonical_products(result.x)
         solution = Solution(pairs, products, metrics.condition, metrics.sketch_size, result.status, result.nit)
-        return _cast(data, solution)
+        return cast_to_data(solution, data)
 
 
 @dataclass(frozen=True)
@@ -377,7 +333,7 @@ class BlockPCGCCA(CCASolver):
         pairs = CanonicalPairs(correlations, *((u, v) if large == 0 else (v, u)))
         products = CovarianceProducts(*((*of_large, *of_small) if large == 0 else (*of_small, *of_large)))
         found = Solution(pairs, products, metrics.condition, metrics.sketch_size, solution.status, solution.n_iter)
-        return _cast(data, found)
+        return cast_to_data(found, data)
 
     def _cross(self, data: PairedViews | WideData, unit: Array, small: int) -> Array:
         """Cross covariance of the large view with directions in the small one, by a pass."""
@@ -407,28 +363,3 @@ def warm_start(metrics: ViewPreconditioners, data: PairedViews, width: int) -> t
     yy = yy + data.reg[1] * identity(yy.shape[0], yy)
     pairs = solve_dense(Covariances(xx, xy, yy), width)
     return data.views[0].cast(pairs.u), data.views[0].cast(pairs.v)
-
-
-def reachable(tol: float, data: ViewProducts) -> float:
-    """Tolerance, but none that rounding does not let be reached."""
-    return max(tol, 100 * products_epsilon(data))
-
-
-def stopping_of(request: Request, problem: Any) -> StoppingCriterion:
-    """When a Riemannian run ends: at the tolerance, at what rounding may leave, or at the last iteration."""
-    stopping = GradientNorm(absolute=reachable(request.tol, problem.data)) | MaxIterations(request.max_iter)
-    return stopping | ApproximationFloor(1.0) if problem.gradient_error else stopping
-
-
-def warn_of_residual(solver: str, size: float | None, reason: str) -> None:
-    """Say that a solver did not converge."""
-    at = "" if size is None else f" at a gradient of {size:.1e}, above tol"
-    warn_caller(f"{solver} stopped{at}: {reason}", ConvergenceWarning)
-
-
-def _cast(data: PairedViews, solution: Solution) -> Solution:
-    """Solution in the dtype of the data."""
-    cast = data.views[0].cast
-    return solution._replace(
-        pairs=CanonicalPairs(*map(cast, solution.pairs)), products=CovarianceProducts(*map(cast, solution.products))
-    )

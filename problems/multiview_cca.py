@@ -12,7 +12,7 @@ from manifolds.linalg import Array, is_array, is_torch_array, namespace, require
 from problems.canonical_pairs import signs_of
 from problems.cca_choice import choose_multiview_solver
 from problems.cca_parameters import check_parameters, generator_of
-from problems.cca_solvers import Request
+from problems.cca_solver import Request
 from problems.multiview_criteria import CRITERIA, MaxVar, MultiviewCriterion
 from problems.multiview_data import MultiviewData
 from problems.multiview_problem import blocks_between

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from manifolds.linalg import Array, identity, machine_epsilon, namespace
 from problems.cca_direct import cholesky_whitening, whitening
-from problems.cca_solvers import Request, reachable, stopping_of, warn_of_residual
+from problems.cca_solver import Request, reachable, stopping_of, warn_of_residual
 from problems.generalized_eigen import generalized_eigh
 from problems.lobpcg import LOBPCG, Iteration
 from problems.multiview_criteria import MaxVar, MultiviewCriterion, SumCor
