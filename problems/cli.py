@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo = commands.add_parser(
         "demo",
-        help="canonical correlations of image patches and a language model trained by three optimizers, with a report",
+        help="canonical correlations of image patches and a language model trained by five optimizers, with a report",
         description="Canonical correlations between the halves of image patches, in three metrics; then a small "
         "language model trained on the Python standard library's source by AdamW, GaLore and AdaRankGrad. Writes "
         "index.html, which opens from disk, and results.json.",

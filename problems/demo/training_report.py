@@ -1,4 +1,4 @@
-"""Second part of the report: three optimizers on a language model, their figures, table, sentences and numbers."""
+"""Second part of the report: five optimizers on a language model, their figures, table, sentences and numbers."""
 
 from __future__ import annotations
 
