@@ -8,6 +8,7 @@ from manifolds.euclidean import Euclidean
 from manifolds.extreme_eigenvalues import ExtremeEigenvalues, extreme_eigenvalues
 from manifolds.fixed_rank import FixedRank
 from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent
+from manifolds.fixed_rank_two_factors import FixedRankTwoFactors
 from manifolds.generalized_stiefel import GeneralizedStiefel
 from manifolds.gram import GramOperator
 from manifolds.grassmann import Grassmann
@@ -61,6 +62,7 @@ from manifolds.subspace.update_rules import (
 )
 from manifolds.symmetric_positive_definite import SymmetricPositiveDefinite
 from manifolds.transform_sketches import BlockTransformSketch, FourierSketch, HadamardSketch
+from manifolds.two_factor_points import TwoFactorPoint, TwoFactorTangent
 from manifolds.verdict import Verdict
 
 __all__ = [
@@ -82,6 +84,7 @@ __all__ = [
     "FixedRank",
     "FixedRankPoint",
     "FixedRankTangent",
+    "FixedRankTwoFactors",
     "FourierSketch",
     "GaussianSketch",
     "GeneralizedStiefel",
@@ -128,6 +131,8 @@ __all__ = [
     "TooFewSamplesError",
     "TriangularPreconditioner",
     "TruncatedSVD",
+    "TwoFactorPoint",
+    "TwoFactorTangent",
     "UpdateRule",
     "Verdict",
     "check_gradient",

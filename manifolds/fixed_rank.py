@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import numpy as np
-
-from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent, lost_rank, truncated_svd, without
+from manifolds.fixed_rank_matrices import FixedRankMatrices
+from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent, lost_rank, without
 from manifolds.lazy import lazy_property
-from manifolds.linalg import (
-    Array,
-    Seed,
-    as_generator,
-    combination,
-    identity,
-    inner_product,
-    is_array,
-    is_scipy_sparse,
-    largest_absolute,
-    machine_epsilon,
-    namespace,
-    norm,
-    positive_qr,
-    require_finite,
-    require_real_floating,
-    require_same_kind,
-    standard_normal,
-)
-from manifolds.low_rank import (
-    FactoredMatrix,
-    LowRankMatrix,
-    Matrix,
-    is_dense,
-    matrix_combination,
-    matrix_inner_product,
-    transposed,
-    transposed_product,
-)
+from manifolds.linalg import Array, identity, inner_product, largest_absolute, machine_epsilon, namespace, norm
+from manifolds.low_rank import Matrix, matrix_inner_product, transposed, transposed_product
 from manifolds.low_rank_retractions import ProjectorSplitting, TruncatedSVD
-from manifolds.manifold import LocalGeometry, Manifold, RetractionCurve
+from manifolds.manifold import LocalGeometry, RetractionCurve
 from manifolds.retractions import Cayley, Exponential, Orthonormalization, Retraction, require_retraction
 
 
-class FixedRank(Manifold):
+class FixedRank(FixedRankMatrices):
     """Manifold of m x n matrices of rank r, of dimension (m + n - r) r, embedded in all matrices with tr(U^T V).
 
     A point is ``X = U S V^T``, a :class:`FixedRankPoint`; a tangent vector is ``U M V^T + Up V^T + U Vp^T``, a
@@ -71,6 +42,7 @@ class FixedRank(Manifold):
     Examples
     --------
     >>> import numpy as np
+    >>> from manifolds import LowRankMatrix
     >>> manifold = FixedRank(4, 4, 2)
     >>> x = manifold.nearest_point(np.diag([3.0, 2.0, 1.0, 0.5]))
     >>> manifold.dim, x.singular_values
@@ -81,105 +53,43 @@ class FixedRank(Manifold):
            [1., 1.]])
     """
 
-    factored = True
-    is_cone = True
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape (m, n) of one matrix."""
-        return self.m, self.n
+    _point_type = FixedRankPoint
+    _tangent_type = FixedRankTangent
 
     def __init__(self, m: int, n: int, r: int, retraction: Retraction | None = None) -> None:
-        for name, size in (("m", m), ("n", n), ("r", r)):
-            if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
-                raise TypeError(f"{name} must be an integer, got {size!r}")
-        if not 1 <= r <= min(m, n):
-            raise ValueError(f"1 <= r <= min(m, n) must hold, got m={m}, n={n}, r={r}")
+        super().__init__(m, n, r)
         require_retraction(
             retraction,
-            f"FixedRank({m}, {n}, {r})",
+            str(self),
             (Orthonormalization, Cayley, Exponential),
             "use ProjectorSplitting() or TruncatedSVD()",
         )
-        self.m, self.n, self.r = int(m), int(n), int(r)
         self.default_retraction = ProjectorSplitting() if retraction is None else retraction
 
-    def __repr__(self) -> str:
-        return f"FixedRank({self.m}, {self.n}, {self.r})"
+    @property
+    def _point_shapes(self) -> Mapping[str, tuple[int, int]]:
+        return {"U": (self.m, self.r), "S": (self.r, self.r), "V": (self.n, self.r)}
 
     @property
-    def dim(self) -> int:
-        return (self.m + self.n - self.r) * self.r
+    def _tangent_shapes(self) -> Mapping[str, tuple[int, int]]:
+        return {"M": (self.r, self.r), "Up": (self.m, self.r), "Vp": (self.n, self.r)}
+
+    def _point_of_svd(self, svd: FixedRankPoint) -> FixedRankPoint:
+        return svd
 
     def at(self, point: FixedRankPoint) -> FixedRankGeometry:
         return FixedRankGeometry(self, self._require_point(point))
 
-    def random_point(self, rng: Seed = None, like: Array | None = None, *, batch: Sequence[int] = ()) -> FixedRankPoint:
-        """Random point with uniformly distributed singular vectors and singular values 1 + abs(z), z normal."""
-        generator, like = as_generator(rng), np.empty(0) if like is None else like
-        u, v = (standard_normal(generator, (*batch, size, self.r), like) for size in (self.m, self.n))
-        z = standard_normal(generator, (*batch, self.r), like)
-        values = 1 + namespace(z).abs(z)
-        return FixedRankPoint(positive_qr(u)[0], values[..., None, :] * identity(self.r, z), positive_qr(v)[0])
-
-    def standard_normal(self, rng: Seed, like: FixedRankPoint) -> LowRankMatrix:
-        """Ambient vector with entries of mean zero and variance one: standard normal factors of 2 r columns."""
-        generator, k = as_generator(rng), 2 * self.r
-        left, right = (
-            standard_normal(generator, (*basis.shape[:-1], k), basis) for basis in (like.U, like.V)
-        )  # fmt: skip
-        return LowRankMatrix(left / k**0.5, right)
-
-    def nearest_point(self, point: Matrix) -> FixedRankPoint:
-        """Best approximation of rank r, by a truncated SVD: of an array, of factors, or of a scipy sparse matrix.
-
-        Raises
-        ------
-        ValueError
-            If the matrix has another shape, is not finite, or has a rank below r.
-        TypeError
-            If it is none of these.
-        """
-        if is_dense(point):
-            require_real_floating(point, "point")
-            require_finite(point, "point")
-        elif not isinstance(point, FactoredMatrix) and not is_scipy_sparse(point):
-            raise TypeError(
-                f"point must be an array, a LowRankMatrix or a scipy sparse matrix, got {type(point).__name__}"
-            )
-        if tuple(point.shape[-2:]) != (self.m, self.n):
-            raise ValueError(
-                f"point has shape {tuple(point.shape)}, but {self} needs ({self.m}, {self.n}), after batch dimensions"
-            )
-        nearest = truncated_svd(point, self.r)
-        if lost_rank(namespace(nearest.S).linalg.diagonal(nearest.S), self.r):
-            raise ValueError(f"the matrix has a rank below {self.r}; use a smaller rank")
-        return nearest
-
-    def linear_combination(self, a: Any, u: Matrix, b: Any, v: Matrix) -> Matrix:
-        """Vector a u + b v: a tangent vector where both are tangent at one point, else a matrix as factors or array."""
-        if isinstance(u, FixedRankTangent) and isinstance(v, FixedRankTangent) and v.is_at(u.point):
-            parts = (combination(a, p, b, q) for p, q in zip(u[1:], v[1:], strict=True))
-            return FixedRankTangent(u.point, *parts)
-        return matrix_combination(a, u, b, v)
-
     def euclidean_inner_product(self, u: Matrix, v: Matrix) -> Array:
-        if isinstance(u, FixedRankTangent) and isinstance(v, FixedRankTangent) and v.is_at(u.point):
+        if self._are_together(u, v):
             return inner_product(u.M, v.M) + inner_product(u.Up, v.Up) + inner_product(u.Vp, v.Vp)
         return matrix_inner_product(u, v)
 
-    def zero_vector(self, point: FixedRankPoint) -> FixedRankTangent:
-        U, S, V = point = self._require_point(point)
-        zeros = namespace(U).zeros_like
-        return FixedRankTangent(point, zeros(S), zeros(U), zeros(V))
-
     def check_point(self, point: FixedRankPoint) -> str | None:
-        try:
-            U, S, V = self._require_point(point)
-            for name, array in (("U", U), ("S", S), ("V", V)):
-                require_finite(array, f"point.{name}")
-        except (TypeError, ValueError) as error:
-            return str(error)
+        point, problem = self._checked_point(point)
+        if problem is not None:
+            return problem
+        U, S, V = point
         one, tolerance = identity(self.r, U), 10 * machine_epsilon(U) ** 0.5
         for name, basis in (("U", U), ("V", V)):
             size = largest_absolute(basis.mT @ basis - one)
@@ -189,13 +99,7 @@ class FixedRank(Manifold):
                     f"{tolerance:.1e})"
                 )
         values = namespace(S).linalg.svdvals(S)
-        if lost_rank(values, self.r):
-            smallest, largest = (float(namespace(S).min(values[..., k])) for k in (-1, 0))
-            return (
-                f"the point is off the manifold: its rank is below {self.r}, with singular values from {largest:.1e} "
-                f"to {smallest:.1e}; use a smaller rank"
-            )
-        return None
+        return self._lost_rank_reason(values) if lost_rank(values, self.r) else None
 
     def check_tangent(self, point: FixedRankPoint, vector: FixedRankTangent) -> str | None:
         try:
@@ -210,51 +114,6 @@ class FixedRank(Manifold):
             if size > tolerance:
                 return f"the vector is not tangent: {name} = 0 is off by {size:.1e} (tolerance {tolerance:.1e})"
         return None
-
-    def _require_point(self, point: Any) -> FixedRankPoint:
-        """The point as a FixedRankPoint, or an error that says which factor has what wrong with it."""
-        if isinstance(point, (LowRankMatrix, FixedRankTangent)) or not isinstance(point, tuple) or len(point) != 3:
-            raise TypeError(
-                f"a point of {self} is a FixedRankPoint(U, S, V), got {type(point).__name__}; nearest_point makes one "
-                "of a matrix"
-            )
-        point = point if type(point) is FixedRankPoint else FixedRankPoint(*point)
-        shapes = {"U": (self.m, self.r), "S": (self.r, self.r), "V": (self.n, self.r)}
-        self._require_arrays(point._asdict(), shapes, "point")
-        return point
-
-    def _require_tangent(self, point: FixedRankPoint, vector: Any) -> FixedRankTangent:
-        if not isinstance(vector, FixedRankTangent):
-            raise TypeError(
-                f"a tangent vector of {self} is a FixedRankTangent(point, M, Up, Vp), got {type(vector).__name__}; "
-                "projection makes one of a matrix"
-            )
-        shapes = {"M": (self.r, self.r), "Up": (self.m, self.r), "Vp": (self.n, self.r)}
-        parts = {name: getattr(vector, name) for name in shapes}
-        self._require_arrays(parts, shapes, "vector")
-        require_same_kind(vector.M, point.U, "vector.M", "point.U")
-        for name, part in parts.items():
-            require_finite(part, f"vector.{name}")
-        if part.shape[:-2] != point.U.shape[:-2]:
-            shape = (*part.shape[:-2], *self.shape)
-            raise ValueError(f"the vector has shape {tuple(shape)}, the point {point.shape}")
-        if not vector.is_at(point):
-            raise ValueError("the vector is tangent at another point, or in other factors U, S, V of it; transport it")
-        return vector
-
-    def _require_arrays(self, parts: dict[str, Any], shapes: dict[str, tuple[int, int]], owner: str) -> None:
-        """Raise an error unless the parts are arrays of one kind with these shapes after the same batch dimensions."""
-        first_name, first = next(iter(parts.items()))
-        for name, part in parts.items():
-            if not is_array(part):
-                raise TypeError(f"{owner}.{name} must be a numpy array or a torch tensor, got {type(part).__name__}")
-            if tuple(part.shape[-2:]) != shapes[name] or part.shape[:-2] != first.shape[:-2]:
-                raise ValueError(
-                    f"{owner}.{name} has shape {tuple(part.shape)}, but {self} needs {shapes[name]}, after any batch "
-                    f"dimensions, the same for all factors"
-                )
-            require_real_floating(part, f"{owner}.{name}")
-            require_same_kind(part, first, f"{owner}.{name}", f"{owner}.{first_name}")
 
 
 class FixedRankGeometry(LocalGeometry):

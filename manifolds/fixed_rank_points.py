@@ -20,13 +20,58 @@ from manifolds.linalg import (
 from manifolds.low_rank import FactoredMatrix, LowRankMatrix, Matrix
 
 
+class MatrixPoint(FactoredMatrix):
+    """A point that stands for a matrix, and says which matrices go with it as gradients; its arrays are of one kind."""
+
+    __slots__ = ()
+
+    def require_vector(self, vector: Matrix, name: str) -> Matrix:
+        """Return a matrix of the point's shape, library, dtype and device in any of the accepted forms, or raise."""
+        array = self[0]  # type: ignore[index]
+        if is_scipy_sparse(vector) and vector.shape == self.shape and vector.dtype is array.dtype:
+            return vector  # first, since it is the common case and what follows takes longer than a small product
+        form: Any = vector.factors().left if isinstance(vector, FactoredMatrix) else vector
+        if not (is_array(form) or all(hasattr(form, attribute) for attribute in ("shape", "T", "__matmul__"))):
+            raise TypeError(
+                f"{name} must be an m x n matrix: an array, LowRankMatrix(left, right), a sparse matrix, or an "
+                f"operator with shape, @ and T; got {type(vector).__name__}"
+            )
+        if tuple(vector.shape) != self.shape:
+            raise ValueError(f"{name} has shape {tuple(vector.shape)}, but the point has shape {self.shape}")
+        if is_array(form) and kind(form) != kind(array):
+            raise TypeError(f"{name} is {' '.join(kind(form))}, but the point is {' '.join(kind(array))}")
+        if is_scipy_sparse(form) and (is_torch_array(array) or form.dtype != array.dtype):
+            raise TypeError(f"{name} is a scipy matrix of {form.dtype}, but the point is {' '.join(kind(array))}")
+        return vector
+
+
+class MatrixTangent(FactoredMatrix):
+    """A tangent vector at a MatrixPoint, which its first field holds."""
+
+    __slots__ = ()
+    point: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.point.shape
+
+    def is_at(self, point: Any) -> bool:
+        """Whether this is a tangent vector at a point in the same factors."""
+        if self.point is point:
+            return True
+        return all(
+            a is b or (a.shape == b.shape and is_same_kind(a, b) and bool(namespace(a).all(a == b)))
+            for a, b in zip(self.point, point, strict=True)
+        )
+
+
 class _PointFields(NamedTuple):
     U: Array
     S: Array
     V: Array
 
 
-class FixedRankPoint(_PointFields, FactoredMatrix):
+class FixedRankPoint(_PointFields, MatrixPoint):
     """The matrix ``X = U S V^T`` of rank r, with orthonormal U and V and an invertible S.
 
     Parameters
@@ -80,24 +125,6 @@ class FixedRankPoint(_PointFields, FactoredMatrix):
             self, dS, without(self.U, dU @ inverse.mT), without(self.V, dV @ inverse)
         )  # fmt: skip
 
-    def require_vector(self, vector: Matrix, name: str) -> Matrix:
-        """Return a matrix of the point's shape, library, dtype and device in any of the accepted forms, or raise."""
-        if is_scipy_sparse(vector) and vector.shape == self.shape and vector.dtype is self.U.dtype:
-            return vector  # first, since it is the common case and what follows takes longer than a small product
-        form: Any = vector.factors().left if isinstance(vector, FactoredMatrix) else vector
-        if not (is_array(form) or all(hasattr(form, attribute) for attribute in ("shape", "T", "__matmul__"))):
-            raise TypeError(
-                f"{name} must be an m x n matrix: an array, LowRankMatrix(left, right), a sparse matrix, or an "
-                f"operator with shape, @ and T; got {type(vector).__name__}"
-            )
-        if tuple(vector.shape) != self.shape:
-            raise ValueError(f"{name} has shape {tuple(vector.shape)}, but the point has shape {self.shape}")
-        if is_array(form) and kind(form) != kind(self.U):
-            raise TypeError(f"{name} is {' '.join(kind(form))}, but the point is {' '.join(kind(self.U))}")
-        if is_scipy_sparse(form) and (is_torch_array(self.U) or form.dtype != self.U.dtype):
-            raise TypeError(f"{name} is a scipy matrix of {form.dtype}, but the point is {' '.join(kind(self.U))}")
-        return vector
-
 
 class _TangentFields(NamedTuple):
     point: FixedRankPoint
@@ -106,7 +133,7 @@ class _TangentFields(NamedTuple):
     Vp: Array
 
 
-class FixedRankTangent(_TangentFields, FactoredMatrix):
+class FixedRankTangent(_TangentFields, MatrixTangent):
     """The tangent vector ``U M V^T + Up V^T + U Vp^T`` at ``X = U S V^T``, with U^T Up = 0 and V^T Vp = 0.
 
     Parameters
@@ -132,19 +159,6 @@ class FixedRankTangent(_TangentFields, FactoredMatrix):
     def factors(self) -> LowRankMatrix:
         concat, (U, _, V) = namespace(self.M).concat, self.point
         return LowRankMatrix(concat([U @ self.M + self.Up, U], axis=-1), concat([V, self.Vp], axis=-1))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.point.shape
-
-    def is_at(self, point: FixedRankPoint) -> bool:
-        """Whether this is a tangent vector at a point in the same factors."""
-        if self.point is point:
-            return True
-        return all(
-            a is b or (a.shape == b.shape and is_same_kind(a, b) and bool(namespace(a).all(a == b)))
-            for a, b in zip(self.point, point, strict=True)
-        )
 
 
 def truncated_svd(matrix: Matrix, r: int) -> FixedRankPoint:

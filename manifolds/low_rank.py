@@ -112,7 +112,7 @@ def is_dense(matrix: object) -> bool:
 
 def transposed(matrix: Matrix) -> Matrix:
     """Transpose A^T."""
-    if is_array(matrix):
+    if not is_scipy_sparse(matrix) and is_array(matrix):
         # torch has no mT of sparse matrices, and no batches of them.
         return matrix.mT if is_dense(matrix) else matrix.t()
     return matrix.T

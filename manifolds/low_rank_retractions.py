@@ -40,17 +40,17 @@ class TruncatedSVD(Retraction):
         return TruncatedSVDCurve(_factors_of(geometry, self), tangent_vector)
 
 
-class _FactoredCurve(RetractionCurve):
+class FactoredCurve(RetractionCurve):
     """A curve that keeps what its latest point was made of: a line search then asks for the velocity there."""
 
     def __init__(self) -> None:
         self._latest: tuple[float | None, Any, Any] = (None, None, None)
 
     @abstractmethod
-    def _step(self, t: Any) -> tuple[Any, FixedRankPoint]:
+    def _step(self, t: Any) -> tuple[Any, Any]:
         """What velocities are made of, and the point."""
 
-    def _at(self, t: Any) -> tuple[Any, FixedRankPoint]:
+    def _at(self, t: Any) -> tuple[Any, Any]:
         """What velocities are made of, and the point; arrays of several t, which may be written to, are not kept."""
         latest, parts, point = self._latest
         if latest is None or latest is not t:
@@ -58,11 +58,11 @@ class _FactoredCurve(RetractionCurve):
             self._latest = t if isinstance(t, float) else None, parts, point
         return parts, point
 
-    def point(self, t: Any) -> FixedRankPoint:
+    def point(self, t: Any) -> Any:
         return self._at(t)[1]
 
 
-class TruncatedSVDCurve(_FactoredCurve):
+class TruncatedSVDCurve(FactoredCurve):
     """The curve t -> P_r(X + t V) = Q_l P_r(K(t)) Q_r^T, with K(t) = K_0 + t K_1 of order 2r at most."""
 
     def __init__(self, point: FixedRankPoint, tangent_vector: FixedRankTangent) -> None:
@@ -191,7 +191,7 @@ class ProjectorSplitting(Retraction):
         return ProjectorSplittingCurve(_factors_of(geometry, self), tangent_vector)
 
 
-class ProjectorSplittingCurve(_FactoredCurve):
+class ProjectorSplittingCurve(FactoredCurve):
     """The curve t -> Q Q^T Y with Y = X + t V and the Q factor of Y V = U (S + t M) + t Up = Q T."""
 
     def __init__(self, point: FixedRankPoint, tangent_vector: FixedRankTangent) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from manifolds.linalg import Array, Seed, as_generator
+from manifolds.linalg import Array, Seed, as_generator, namespace
 
 Point: TypeAlias = Any
 """A point or tangent vector: an array, or a named tuple of arrays."""
@@ -178,6 +178,19 @@ class Manifold(ABC):
     def typical_dist(self) -> float:
         """Scale of the manifold: a distance that a step should not much exceed."""
         return float(np.sqrt(self.dim))
+
+    def first_step_length(self, point: Point) -> Any:
+        """Length of the first step that a line search tries at a start point, of the batch's shape on a cone.
+
+        One, or less on a small manifold; on a cone, where lengths scale with the points, a tenth of the point's size.
+        """
+        if not self.is_cone:
+            return min(1.0, 0.5 * self.typical_dist)
+        size = self.euclidean_inner_product(point, point) ** 0.5
+        if not getattr(size, "ndim", 0):
+            return 0.1 * float(size) or 1.0
+        xp = namespace(size)
+        return xp.where(size > 0, 0.1 * size, xp.ones_like(size))
 
     @property
     def has_hessian(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from manifolds.linalg import Array, Seed, as_generator
+from manifolds.linalg import Array, Seed, as_generator, namespace
 from manifolds.manifold import LocalGeometry, Manifold, Point, RetractionCurve
 
 
@@ -78,6 +78,15 @@ class Product(Manifold):
     def typical_dist(self) -> float:
         return sum(factor.typical_dist**2 for factor in self.factors.values()) ** 0.5
 
+    def first_step_length(self, point: Point) -> Any:
+        """The least of the lengths of the factors, since a step may move a single one."""
+        lengths = self._each(lambda factor, x: factor.first_step_length(x), point)
+        least = min(filter(_is_number, lengths), default=float("inf"))
+        for array in lengths:
+            if not _is_number(array):
+                least = namespace(array).where(array < least, array, least)
+        return least
+
     @property
     def has_hessian(self) -> bool:
         return all(factor.has_hessian for factor in self.factors.values())
@@ -127,6 +136,11 @@ class Product(Manifold):
         except TypeError as error:
             return str(error)
         return next((f"{name}: {problem}" for name, problem in problems._asdict().items() if problem), None)
+
+
+def _is_number(length: Any) -> bool:
+    """Whether a length is one for all of a batch."""
+    return isinstance(length, float)
 
 
 def _rebuild_product(factors: dict[str, Manifold]) -> Product:

@@ -233,7 +233,6 @@ class Run:
             cheap_trials=self._problem.cheap_trials,
             preconditioner=self._preconditioner,
             linear_combination=self._problem.manifold.linear_combination,
-            typical_dist=self._problem.manifold.typical_dist,
             values=self._history["fun"],
         )
         seen = Progress(self._history, machine_epsilon(state.point))
@@ -279,7 +278,10 @@ class Run:
 
     def _counts(self) -> dict[str, int]:
         """True counts of this run, over all calls that it took."""
-        return {name: count + self.counted_before.get(name, 0) for name, count in self._problem.counts().items()}
+        counts = self._problem.counts()
+        if not self.counted_before:
+            return counts
+        return {name: count + self.counted_before.get(name, 0) for name, count in counts.items()}
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._began

@@ -105,7 +105,7 @@ class Rounds:
             squared_norm=squared,
             direction=self._reversed(gradient),
             slope=slope,
-            search=begin(self._first_step(squared), value, slope),
+            search=begin(self._first_step(point, squared), value, slope),
             recent_costs=recent,
             first_norm=norm,
             step_size=xp.zeros_like(value),
@@ -201,7 +201,7 @@ class Rounds:
         ends = failed & (rows.slope == steepest)
         again = failed & ~ends
         code = xp.where(defined, int(Status.STEP_TOO_SMALL), int(Status.NOT_FINITE))
-        restart = begin(self._first_step(rows.squared_norm), rows.value, steepest)
+        restart = begin(self._first_step(rows.point, rows.squared_norm), rows.value, steepest)
         return rows._replace(
             direction=select(again, self._reversed(rows.gradient), rows.direction),
             slope=xp.where(again, steepest, rows.slope),
@@ -220,12 +220,12 @@ class Rounds:
     def _reversed(self, v: Point) -> Point:
         return self.manifold.linear_combination(-1.0, v, 0.0, v)
 
-    def _first_step(self, squared_norm: Array) -> Array:
-        """Length of the very first trial: a step of norm one along the gradient, or less on a small manifold."""
+    def _first_step(self, point: Point, squared_norm: Array) -> Array:
+        """Very first trial along the gradient: the step of the manifold's ``first_step_length``."""
         xp = namespace(squared_norm)
         tiny = float(xp.finfo(squared_norm.dtype).smallest_normal)
         floor = xp.where(squared_norm > tiny, squared_norm, xp.full_like(squared_norm, tiny))
-        return min(1.0, 0.5 * self.manifold.typical_dist) / xp.sqrt(floor)
+        return self.manifold.first_step_length(point) / xp.sqrt(floor)
 
 
 def _retract(manifold: Manifold, point: Point, direction: Point, t: Array) -> tuple[LocalGeometry, Point, Array]:

@@ -88,6 +88,9 @@ class GradientDescentMemory(NamedTuple):
     iteration: int
 
 
+_OVER_TEN, _MONOTONE = Armijo(memory=10), Armijo()
+
+
 @dataclass(frozen=True)
 class GradientDescent(Method[GradientDescentMemory]):
     """Gradient descent: a line search along the negative (preconditioned) gradient.
@@ -118,7 +121,7 @@ class GradientDescent(Method[GradientDescentMemory]):
         return GradientDescentMemory(precondition(state, context.preconditioner), None, 0)
 
     def step(self, state: State, memory: GradientDescentMemory, context: Context) -> Step[GradientDescentMemory] | None:
-        search = self.line_search or Armijo(memory=10 if isinstance(self.step_rule, BarzilaiBorwein) else 1)
+        search = self.line_search or (_OVER_TEN if isinstance(self.step_rule, BarzilaiBorwein) else _MONOTONE)
         gradient = memory.search_gradient
         old_old = state.derivative(gradient)
         curve = state.along(context.scaled(-1.0, gradient))

@@ -68,7 +68,6 @@ class Context:
         ``(x, v) -> tangent vector``: an approximation of the inverse Hessian, positive definite in the metric.
     linear_combination : callable
         That of the manifold.
-    typical_dist : float
     values : list of float
         Costs so far, newest last.
     """
@@ -76,7 +75,6 @@ class Context:
     cheap_trials: bool
     preconditioner: Callable[[Point, Point], Point] | None
     linear_combination: Callable[[Any, Point, Any, Point], Point]
-    typical_dist: float
     values: list[float]
 
     def scaled(self, a: float, v: Point) -> Point:
@@ -84,6 +82,6 @@ class Context:
         return self.linear_combination(a, v, 0.0, v)
 
     def first_step(self, state: State, slope: float) -> float:
-        """Length of the very first trial: a step of norm one along the gradient, or less on a small manifold."""
-        squared = max(-slope, 1e-300)
-        return min(1.0, 0.5 * self.typical_dist) / squared**0.5
+        """Very first trial along a (preconditioned) gradient: the step of the manifold's ``first_step_length``."""
+        length: float = state.geometry.manifold.first_step_length(state.point)
+        return length / max(-slope, 1e-300) ** 0.5

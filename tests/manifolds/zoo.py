@@ -14,6 +14,7 @@ from manifolds import (
     Euclidean,
     Exponential,
     FixedRank,
+    FixedRankTwoFactors,
     GeneralizedStiefel,
     Grassmann,
     LowRankMatrix,
@@ -72,7 +73,8 @@ class Member:
     """A manifold of the zoo, its dimension by the books, and what is known in closed form.
 
     ``cone``: the positive definite matrices, where multiples of a point are points. ``straight``: factors of full rank,
-    an open set of arrays with straight geodesics. ``longest``: length of the longest step whose end is representable in
+    an open set of arrays with straight geodesics. ``every_pair``: pairs of factors of full rank, each pair of arrays
+    being tangent there. ``longest``: length of the longest step whose end is representable in
     float32.
     """
 
@@ -83,6 +85,7 @@ class Member:
     quotient: bool = False
     cone: bool = False
     straight: bool = False
+    every_pair: bool = False
     longest: float = 30.0
 
 
@@ -122,6 +125,8 @@ ZOO = {
     "fixed-rank": Member(lambda kind: FixedRank(6, 5, 2), 18),
     "fixed-rank-truncated-svd": Member(lambda kind: FixedRank(6, 5, 2, TruncatedSVD()), 18),
     "fixed-rank-wide": Member(lambda kind: FixedRank(4, 7, 3), 24),
+    "two-factors": Member(lambda kind: FixedRankTwoFactors(6, 5, 2), 18, every_pair=True),
+    "two-factors-wide": Member(lambda kind: FixedRankTwoFactors(4, 7, 3), 24, every_pair=True),
     "generalized-identity": Member(lambda kind: GeneralizedStiefel(_b(kind), P), GENERALIZED_DIM),
     "generalized-exact": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _b(kind)), GENERALIZED_DIM),
     "generalized-dense": Member(lambda kind: GeneralizedStiefel(_b(kind), P, _unrelated(kind)), GENERALIZED_DIM),
@@ -220,9 +225,11 @@ class Case:
         return a - a.mT
 
     def off(self, x, factor):
-        """Point off the manifold, as far as ``factor`` is from one; or a factor whose columns are dependent."""
+        """Point off the manifold, as far as ``factor`` is from one; or factors whose columns are dependent."""
         if self.member.straight:
             return x @ self.kind([[1.0, 0.0, factor], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+        if self.member.every_pair:
+            return x._replace(left=x.left @ self.kind(np.diag([1.0] + [0.0] * (self.manifold.r - 1))))
         if not self.manifold.factored:
             return self.manifold.linear_combination(1.0, x, factor - 1, self.normal(x))
         return by_matrix(lambda p: p._replace(U=factor * p.U) if isinstance(p, tuple) else factor * p, x)
