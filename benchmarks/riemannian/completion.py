@@ -13,15 +13,15 @@ import numpy as np
 import pymanopt
 from scipy.sparse import csr_array
 
-from manifolds import FixedRank, LowRankMatrix
+from manifolds import FixedRank, FixedRankTwoFactors, LowRankMatrix
 
-from .instances import Coordinates, Instance, orthonormality_error
+from .instances import Coordinates, Instance
 from .instruments import Functions
 
 
 def matrix_completion(size: str, m: int, n: int, r: int) -> Instance:
     """sum of (X_ij - A_ij)^2 / 2 over the known entries; gradients and Hessian products are sparse."""
-    rng, manifold = np.random.default_rng(m), FixedRank(m, n, r)
+    rng, manifold, embedded = np.random.default_rng(m), FixedRankTwoFactors(m, n, r), FixedRank(m, n, r)
     truth = LowRankMatrix(rng.standard_normal((m, r)), rng.standard_normal((n, r)))
     share = min(5 * manifold.dim / (m * n), 0.8)
     rows, columns = np.nonzero(rng.random((m, n)) < share)
@@ -37,42 +37,36 @@ def matrix_completion(size: str, m: int, n: int, r: int) -> Instance:
         difference = residual(x)
         return 0.5 * float(difference @ difference)
 
-    spectral = manifold.nearest_point(sparse(values / share))
+    spectral = embedded.nearest_point(sparse(values / share))
 
     def start(seed):
-        v = manifold.random_tangent_vector(spectral, rng=seed)
+        v = embedded.random_tangent_vector(spectral, rng=seed)
         length = 0.5 * float(np.linalg.norm(spectral.S))
-        return manifold.retraction(spectral, manifold.linear_combination(length, v, 0.0, v))
+        return manifold.nearest_point(embedded.retraction(spectral, embedded.linear_combination(length, v, 0.0, v)))
+
+    def singular_values(x):
+        u, s, v = embedded.nearest_point(x)
+        return u, np.diag(s), v.T
 
     return Instance(
         problem="matrix completion",
         size=size,
         label=f"{m} x {n}, rank {r}",
         functions=Functions(cost, lambda x: sparse(residual(x)), lambda x, v: sparse(v.entries(rows, columns))),
-        manifold=lambda: FixedRank(m, n, r),
+        manifold=lambda: FixedRankTwoFactors(m, n, r),
         start=start,
         optimum=0.0,
-        infeasibility=_infeasibility,
+        infeasibility=lambda x: 0.0,  # two factors are always a matrix of the rank
         pymanopt=lambda: Coordinates(
-            pymanopt.manifolds.FixedRankEmbedded(m, n, r), _singular_values, _from_singular_values, _by_factors, None
+            pymanopt.manifolds.FixedRankEmbedded(m, n, r), singular_values, _from_singular_values, _by_factors, None
         ),
         parametrization=Coordinates(
-            enter=_balanced, leave=partial(_two_factors, m=m, r=r), pull=partial(_pull_to_factors, m=m, r=r)
+            enter=_side_by_side, leave=partial(_two_factors, m=m, r=r), pull=partial(_pull_to_factors, m=m, r=r)
         ),
     )
 
 
-def _infeasibility(x: Any) -> float:
-    """Distance of the bases from orthonormal ones, where a point has bases; two factors are always a point."""
-    return max(map(orthonormality_error, (x.U, x.V))) if hasattr(x, "U") else 0.0
-
-
 # ------------------------------------------------------------------------------------------ points of pymanopt
-def _singular_values(x: Any) -> Any:
-    u, s, vt = np.linalg.svd(x.S)
-    return x.U @ u, s, vt @ x.V.T
-
-
 def _from_singular_values(z: Any) -> LowRankMatrix:
     u, s, vt = z
     return LowRankMatrix(u * s, vt.T)
@@ -86,9 +80,8 @@ def _by_factors(z: Any, gradient: Any) -> Any:
 
 
 # ----------------------------------------------------------------------------------- two factors, X = L R^T
-def _balanced(x: Any) -> np.ndarray:
-    u, s, vt = _singular_values(x)
-    return np.concatenate([(u * s**0.5).ravel(), (vt.T * s**0.5).ravel()])
+def _side_by_side(x: Any) -> np.ndarray:
+    return np.concatenate([x.left.ravel(), x.right.ravel()])
 
 
 def _two_factors(z: np.ndarray, m: int, r: int) -> LowRankMatrix:

@@ -14,6 +14,7 @@ from manifolds import (
     FixedRank,
     FixedRankPoint,
     FixedRankTangent,
+    FixedRankTwoFactors,
     LowRankMatrix,
     Polar,
     Product,
@@ -29,6 +30,8 @@ from tests.arrays import DOUBLE, KINDS, assert_close, to_float64, tree
 
 M, N, R = 7, 5, 2
 MANIFOLD = FixedRank(M, N, R)
+TWO_FACTORS = FixedRankTwoFactors(M, N, R)
+BOTH = pytest.mark.parametrize("manifold", [MANIFOLD, TWO_FACTORS], ids=["embedded", "two factors"])
 RETRACTIONS = [TruncatedSVD(), ProjectorSplitting()]
 
 
@@ -221,50 +224,53 @@ def forms(dense, kind):
         yield "torch csr", a.to_sparse_csr()
 
 
+@BOTH
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
-def test_every_form_of_a_gradient_gives_the_same(kind):
-    x, v = setting(kind)
+def test_every_form_of_a_gradient_gives_the_same(kind, manifold):
+    x, v = setting(kind, manifold)
     rng = np.random.default_rng(3)
     dense, hessian = rng.standard_normal((2, M, N)) * (rng.random((M, N)) < 0.5)
-    expected = MANIFOLD.projection(x, kind(dense))
-    second = MANIFOLD.euclidean_to_riemannian_hessian(x, kind(dense), kind(hessian), v)
+    expected = manifold.projection(x, kind(dense))
+    second = manifold.euclidean_to_riemannian_hessian(x, kind(dense), kind(hessian), v)
     pairing = float(np.sum(dense * to_float64(v.to_dense())))
     for (name, form), (_, product) in zip(forms(dense, kind), forms(hessian, kind), strict=True):
         x.require_vector(form, "gradient")
-        assert_close(MANIFOLD.euclidean_to_riemannian_gradient(x, form), expected, 100 * kind.eps), name
-        assert_close(MANIFOLD.euclidean_to_riemannian_hessian(x, form, product, v), second, 1000 * kind.eps), name
-        assert float(MANIFOLD.euclidean_inner_product(form, v)) == pytest.approx(pairing, abs=100 * kind.eps), name
-        assert float(MANIFOLD.euclidean_inner_product(v, form)) == pytest.approx(pairing, abs=100 * kind.eps), name
+        assert_close(manifold.euclidean_to_riemannian_gradient(x, form), expected, 100 * kind.eps), name
+        assert_close(manifold.euclidean_to_riemannian_hessian(x, form, product, v), second, 1000 * kind.eps), name
+        assert float(manifold.euclidean_inner_product(form, v)) == pytest.approx(pairing, abs=100 * kind.eps), name
+        assert float(manifold.euclidean_inner_product(v, form)) == pytest.approx(pairing, abs=100 * kind.eps), name
 
 
-def test_a_tangent_vector_in_other_factors_is_still_the_same_matrix():
+@BOTH
+def test_a_tangent_vector_in_other_factors_is_still_the_same_matrix(manifold):
     """Sums and inner products of vectors at different points are those of the matrices."""
-    x, v = setting()
-    y = MANIFOLD.retraction(x, v)
-    w = MANIFOLD.random_tangent_vector(y, 4)
-    total = MANIFOLD.linear_combination(2.0, v, -1.0, w)
+    x, v = setting(manifold=manifold)
+    y = manifold.retraction(x, v)
+    w = manifold.random_tangent_vector(y, 4)
+    total = manifold.linear_combination(2.0, v, -1.0, w)
     assert type(total) is LowRankMatrix
     assert_close(total.to_dense(), 2 * v.to_dense() - w.to_dense(), 1e-14)
     inner = np.sum(v.to_dense() * w.to_dense())
-    assert float(MANIFOLD.euclidean_inner_product(v, w)) == pytest.approx(inner, abs=1e-14)
+    assert float(manifold.euclidean_inner_product(v, w)) == pytest.approx(inner, abs=1e-14)
     copied = tree(np.copy, v)
-    assert type(MANIFOLD.linear_combination(1.0, v, 1.0, copied)) is FixedRankTangent
+    assert type(manifold.linear_combination(1.0, v, 1.0, copied)) is type(v)
 
 
-def test_norm_of_a_small_difference_keeps_its_digits():
-    x, v = setting()
-    nearby = MANIFOLD.retraction(x, MANIFOLD.linear_combination(1e-9, v, 0.0, v))
-    difference = MANIFOLD.linear_combination(1.0, nearby, -1.0, x)
-    assert float(MANIFOLD.euclidean_inner_product(difference, difference)) == pytest.approx(1e-18, rel=1e-4, abs=0)
+@BOTH
+def test_norm_of_a_small_difference_keeps_its_digits(manifold):
+    x, v = setting(manifold=manifold)
+    nearby = manifold.retraction(x, manifold.linear_combination(1e-9, v, 0.0, v))
+    difference = manifold.linear_combination(1.0, nearby, -1.0, x)
+    assert float(manifold.euclidean_inner_product(difference, difference)) == pytest.approx(1e-18, rel=1e-4, abs=0)
 
 
 def test_a_factored_matrix_acts_as_its_dense_one():
     x, v = setting()
     columns = np.random.default_rng(0).standard_normal((N, 3))
     rows, cols = np.array([0, 3, 6]), np.array([4, 4, 0])
-    for matrix in (x, v, LowRankMatrix(x.U, x.V)):
+    for matrix in (x, v, *setting(manifold=TWO_FACTORS), LowRankMatrix(x.U, x.V)):
         dense = matrix.to_dense()
         assert matrix.shape == dense.shape
         assert_close(matrix @ columns, dense @ columns, 1e-14)
@@ -284,8 +290,7 @@ def test_no_dense_matrix_is_formed():
     n = 20_000
     rng = np.random.default_rng(0)
     gradient = scipy.sparse.random_array((n, n), density=1e-4, rng=rng, format="csr")
-    for retraction in RETRACTIONS:
-        manifold = FixedRank(n, n, 2, retraction)
+    for manifold in (*(FixedRank(n, n, 2, retraction) for retraction in RETRACTIONS), FixedRankTwoFactors(n, n, 2)):
         tracemalloc.start()
         x = manifold.random_point(1)
         geometry, v = manifold.at(x), manifold.random_tangent_vector(x, 2)
@@ -304,26 +309,26 @@ def test_no_dense_matrix_is_formed():
 # --------------------------------------------------------------------------------------------------- nearest points
 
 
+@pytest.mark.parametrize("representation", [FixedRank, FixedRankTwoFactors])
 @pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array, lambda a: LowRankMatrix(a, np.eye(N))])
 @pytest.mark.parametrize("r", [1, 2, 5])
-def test_nearest_point_is_the_truncated_svd(make, r):
+def test_nearest_point_is_the_truncated_svd(make, r, representation):
     a = np.random.default_rng(0).standard_normal((M, N))
     u, s, vt = np.linalg.svd(a, full_matrices=False)
-    x = FixedRank(M, N, r).nearest_point(make(a))
+    x = representation(M, N, r).nearest_point(make(a))
     assert_close(x.to_dense(), (u[:, :r] * s[:r]) @ vt[:r], 1e-12)
-    assert FixedRank(M, N, r).check_point(x) is None
+    assert representation(M, N, r).check_point(x) is None
 
 
-def test_a_step_that_loses_rank_says_so():
+@pytest.mark.parametrize("retraction", RETRACTIONS)
+def test_a_step_that_loses_rank_says_so(retraction):
     x, _ = setting()
     back = MANIFOLD.linear_combination(-1.0, MANIFOLD.projection(x, x), 0.0, MANIFOLD.zero_vector(x))
-    for retraction in RETRACTIONS:
-        manifold = FixedRank(M, N, R, retraction)
-        curve = manifold.at(x).retraction_curve(back)
-        assert_close(curve.point(0.5).to_dense(), 0.5 * x.to_dense(), 1e-14)
-        for t in (1.0, np.nan):
-            with pytest.raises(RankDeficientError):
-                curve.point(t)
+    curve = FixedRank(M, N, R, retraction).at(x).retraction_curve(back)
+    assert_close(curve.point(0.5).to_dense(), 0.5 * x.to_dense(), 1e-14)
+    for t in (1.0, np.nan):
+        with pytest.raises(RankDeficientError):
+            curve.point(t)
 
 
 # -------------------------------------------------------------------------------------------------- derivatives
@@ -347,22 +352,24 @@ def quartic(a):
     return cost, gradient, hessian
 
 
+@BOTH
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_derivatives_of_a_cost_that_is_not_quadratic(kind):
+def test_derivatives_of_a_cost_that_is_not_quadratic(kind, manifold):
     a = kind(np.random.default_rng(0).standard_normal((M, N)))
     cost, gradient, hessian = quartic(a)
-    check_gradient(cost, MANIFOLD, gradient, rng=1, like=kind.like).raise_if_failed()
-    check_hessian(cost, MANIFOLD, gradient, hessian, rng=1, like=kind.like).raise_if_failed()
+    check_gradient(cost, manifold, gradient, rng=1, like=kind.like).raise_if_failed()
+    check_hessian(cost, manifold, gradient, hessian, rng=1, like=kind.like).raise_if_failed()
 
 
-def test_autograd_gives_the_gradient_and_no_hessian():
+@BOTH
+def test_autograd_gives_the_gradient_and_no_hessian(manifold):
     a = torch.tensor(np.random.default_rng(0).standard_normal((M, N)))
     cost = quartic(a)[0]
-    check_gradient(cost, MANIFOLD, rng=1, like=a).raise_if_failed()
-    space = Product(matrix=MANIFOLD, direction=Sphere(3))
+    check_gradient(cost, manifold, rng=1, like=a).raise_if_failed()
+    space = Product(matrix=manifold, direction=Sphere(3))
     check_gradient(lambda x: cost(x.matrix) * (1 + x.direction[0] ** 2), space, rng=1, like=a).raise_if_failed()
     with pytest.raises(TypeError, match="second derivatives by the factors of a matrix are not its Hessian"):
-        check_hessian(cost, MANIFOLD, rng=1, like=a)
+        check_hessian(cost, manifold, rng=1, like=a)
     assert space.factored
     assert not Product(Sphere(3)).factored
 

@@ -62,7 +62,7 @@ METHODS = {
 }
 MANIFOLDS = (
     "sphere", "stiefel-qr", "canonical-exponential", "grassmann-polar", "positive-definite", "generalized-dense",
-    "fixed-rank", "product", "power-of-rotations", "psd-fixed-rank",
+    "fixed-rank", "two-factors", "product", "power-of-rotations", "psd-fixed-rank",
 )  # fmt: skip
 MANIFOLD = Stiefel(8, 2)
 X0 = MANIFOLD.random_point(rng=1)
