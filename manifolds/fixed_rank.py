@@ -8,7 +8,7 @@ from manifolds.fixed_rank_matrices import FixedRankMatrices
 from manifolds.fixed_rank_points import FixedRankPoint, FixedRankTangent, lost_rank, without
 from manifolds.lazy import lazy_property
 from manifolds.linalg import Array, identity, inner_product, largest_absolute, machine_epsilon, namespace, norm
-from manifolds.low_rank import Matrix, matrix_inner_product, transposed, transposed_product
+from manifolds.low_rank import Matrix, matrix_inner_product, quick_to_multiply, transposed, transposed_product
 from manifolds.low_rank_retractions import ProjectorSplitting, TruncatedSVD
 from manifolds.manifold import LocalGeometry, RetractionCurve
 from manifolds.retractions import Cayley, Exponential, Orthonormalization, Retraction, require_retraction
@@ -18,10 +18,10 @@ class FixedRank(FixedRankMatrices):
     """Manifold of m x n matrices of rank r, of dimension (m + n - r) r, embedded in all matrices with tr(U^T V).
 
     A point is ``X = U S V^T``, a :class:`FixedRankPoint`; a tangent vector is ``U M V^T + Up V^T + U Vp^T``, a
-    :class:`FixedRankTangent`. No m x n array is formed as long as Euclidean gradients and Hessian products are not
-    arrays themselves: they may be a :class:`LowRankMatrix`, a sparse matrix of scipy or torch, or any operator with
-    ``shape``, ``@`` and ``T``, and cost two products with r columns. The geodesics have no closed form, nor has the
-    distance.
+    :class:`FixedRankTangent`. No m x n array, of 16,384 entries or more, is formed as long as Euclidean gradients and
+    Hessian products are not arrays themselves: they may be a :class:`LowRankMatrix`, a sparse matrix of scipy or torch,
+    or any operator with ``shape``, ``@`` and ``T``, and cost two products with r columns. The geodesics have no closed
+    form, nor has the distance.
 
     Costs of torch points may be differentiated by autograd: the derivatives by U, S and V, of a function of U S V^T,
     give the Riemannian gradient, and Hessian products are differences of it.
@@ -66,13 +66,9 @@ class FixedRank(FixedRankMatrices):
         )
         self.default_retraction = ProjectorSplitting() if retraction is None else retraction
 
-    @property
-    def _point_shapes(self) -> Mapping[str, tuple[int, int]]:
-        return {"U": (self.m, self.r), "S": (self.r, self.r), "V": (self.n, self.r)}
-
-    @property
-    def _tangent_shapes(self) -> Mapping[str, tuple[int, int]]:
-        return {"M": (self.r, self.r), "Up": (self.m, self.r), "Vp": (self.n, self.r)}
+    def _shapes(self) -> tuple[Mapping[str, tuple[int, int]], Mapping[str, tuple[int, int]]]:
+        m, n, r = self.m, self.n, self.r
+        return {"U": (m, r), "S": (r, r), "V": (n, r)}, {"M": (r, r), "Up": (m, r), "Vp": (n, r)}
 
     def _point_of_svd(self, svd: FixedRankPoint) -> FixedRankPoint:
         return svd
@@ -134,7 +130,7 @@ class FixedRankGeometry(LocalGeometry):
         """P(Z): M = U^T Z V, Up = (I - U U^T) Z V, Vp = (I - V V^T) Z^T U."""
         if isinstance(vector, FixedRankTangent) and vector.is_at(self.point):
             return vector
-        U, _, V = self.point
+        (U, _, V), vector = self.point, quick_to_multiply(vector)
         return self._tangent(vector @ V, transposed_product(vector, U))
 
     def riemannian_gradient(self, euclidean_gradient: Matrix) -> FixedRankTangent:
@@ -150,10 +146,11 @@ class FixedRankGeometry(LocalGeometry):
 
         Vandereycken (2013), Proposition 2.2, for an S that need not be diagonal.
         """
-        U, _, V = self.point
+        (U, _, V), euclidean_gradient = self.point, quick_to_multiply(euclidean_gradient)
         inverse, adjoint = self.inverse, transposed(euclidean_gradient)
 
         def hessian(euclidean_hessian: Matrix, v: FixedRankTangent) -> FixedRankTangent:
+            euclidean_hessian = quick_to_multiply(euclidean_hessian)
             columns, rows = euclidean_hessian @ V, transposed_product(euclidean_hessian, U)
             return FixedRankTangent(
                 self.point,

@@ -27,8 +27,6 @@ from manifolds.linalg import (
 from manifolds.low_rank import FactoredMatrix, LowRankMatrix, Matrix, is_dense, matrix_combination
 from manifolds.manifold import Manifold
 
-_FLOATING = (np.dtype("float64"), np.dtype("float32"))
-
 
 class FixedRankMatrices(Manifold):
     """The m x n matrices of rank r with the metric tr(U^T V), their points and tangent vectors being tuples of factors.
@@ -55,6 +53,7 @@ class FixedRankMatrices(Manifold):
         if not 1 <= r <= min(m, n):
             raise ValueError(f"1 <= r <= min(m, n) must hold, got m={m}, n={n}, r={r}")
         self.m, self.n, self.r = int(m), int(n), int(r)
+        self._point_shapes, self._tangent_shapes = self._shapes()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.m}, {self.n}, {self.r})"
@@ -68,15 +67,9 @@ class FixedRankMatrices(Manifold):
     def dim(self) -> int:
         return (self.m + self.n - self.r) * self.r
 
-    @property
     @abstractmethod
-    def _point_shapes(self) -> Mapping[str, tuple[int, int]]:
-        """Shapes of a point's arrays, by their names."""
-
-    @property
-    @abstractmethod
-    def _tangent_shapes(self) -> Mapping[str, tuple[int, int]]:
-        """Shapes of a tangent vector's arrays, by their names."""
+    def _shapes(self) -> tuple[Mapping[str, tuple[int, int]], Mapping[str, tuple[int, int]]]:
+        """Shapes of a point's arrays, and of a tangent vector's, by their names."""
 
     @abstractmethod
     def _point_of_svd(self, svd: FixedRankPoint) -> Any:
@@ -166,6 +159,8 @@ class FixedRankMatrices(Manifold):
     def _require_point(self, point: Any) -> Any:
         """The point in its type, or an error that says which factor has what wrong with it."""
         kind, shapes = self._point_type, self._point_shapes
+        if type(point) is kind and _are_numpy(point, shapes):
+            return point  # what is mostly asked about, and at every point of a run
         if not isinstance(point, tuple) or len(point) != len(shapes):
             raise TypeError(
                 f"a point of {self} is a {kind.__name__}({', '.join(shapes)}), got {type(point).__name__}; "
@@ -202,8 +197,6 @@ class FixedRankMatrices(Manifold):
         """Raise an error unless the parts are arrays of one kind with these shapes after the same batch dimensions."""
         first_name, first = next(iter(parts.items()))
         for name, part in parts.items():
-            if type(part) is np.ndarray and part.shape == shapes[name] and part.dtype is first.dtype in _FLOATING:
-                continue  # what is mostly asked about, since it is asked at every point
             if not is_array(part):
                 raise TypeError(f"{owner}.{name} must be a numpy array or a torch tensor, got {type(part).__name__}")
             if tuple(part.shape[-2:]) != shapes[name] or part.shape[:-2] != first.shape[:-2]:
@@ -213,3 +206,12 @@ class FixedRankMatrices(Manifold):
                 )
             require_real_floating(part, f"{owner}.{name}")
             require_same_kind(part, first, f"{owner}.{name}", f"{owner}.{first_name}")
+
+
+def _are_numpy(arrays: tuple[Any, ...], shapes: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether all are numpy arrays of these shapes and of one floating dtype, without a batch."""
+    dtype = getattr(arrays[0], "dtype", None)
+    for array, shape in zip(arrays, shapes.values(), strict=True):
+        if not (type(array) is np.ndarray and array.shape == shape and array.dtype is dtype):
+            return False
+    return dtype.kind == "f"  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from typing import Any
 from manifolds.fixed_rank_matrices import FixedRankMatrices
 from manifolds.fixed_rank_points import FixedRankPoint
 from manifolds.linalg import Array, expand, inner_product, namespace
-from manifolds.low_rank import Matrix, matrix_inner_product, transposed, transposed_product
+from manifolds.low_rank import Matrix, matrix_inner_product, quick_to_multiply, transposed, transposed_product
 from manifolds.low_rank_retractions import FactoredCurve
 from manifolds.manifold import LocalGeometry
 from manifolds.retractions import RankDeficientError
@@ -61,11 +61,9 @@ class FixedRankTwoFactors(FixedRankMatrices):
     _point_type = TwoFactorPoint
     _tangent_type = TwoFactorTangent
 
-    @property
-    def _point_shapes(self) -> Mapping[str, tuple[int, int]]:
-        return {"left": (self.m, self.r), "right": (self.n, self.r)}
-
-    _tangent_shapes = _point_shapes
+    def _shapes(self) -> tuple[Mapping[str, tuple[int, int]], Mapping[str, tuple[int, int]]]:
+        shapes = {"left": (self.m, self.r), "right": (self.n, self.r)}
+        return shapes, shapes
 
     def _point_of_svd(self, svd: FixedRankPoint) -> TwoFactorPoint:
         """Balanced factors U S^{1/2} and V S^{1/2}."""
@@ -118,7 +116,7 @@ class TwoFactorGeometry(LocalGeometry):
         """Orthogonal projection on the tangent space, which with Z leaves Z R and Z^T L as they are."""
         if isinstance(vector, TwoFactorTangent) and vector.is_at(self.point):
             return vector
-        L, R = self.point
+        (L, R), vector = self.point, quick_to_multiply(vector)
         return self.point.gradient_from_factors(vector @ R, transposed_product(vector, L))
 
     def riemannian_gradient(self, euclidean_gradient: Matrix) -> TwoFactorTangent:
@@ -140,9 +138,11 @@ class TwoFactorGeometry(LocalGeometry):
         Vandereycken (2013), Proposition 2.2, in factors that need not be orthonormal.
         """
         (L, R), off_left, off_right = self.point, self.point.without_left, self.point.without_right
+        euclidean_gradient = quick_to_multiply(euclidean_gradient)
         adjoint = transposed(euclidean_gradient)
 
         def hessian(euclidean_hessian: Matrix, v: TwoFactorTangent) -> TwoFactorTangent:
+            euclidean_hessian = quick_to_multiply(euclidean_hessian)
             return TwoFactorTangent(
                 self.point,
                 euclidean_hessian @ R + off_left(euclidean_gradient @ off_right(v.right)),

@@ -81,7 +81,11 @@ class AnyOf(StoppingCriterion):
         _require_criteria(self.criteria)
 
     def check(self, progress: Progress) -> Status | None:
-        return next((s for c in self.criteria if (s := c.check(progress)) is not None), None)
+        for criterion in self.criteria:
+            status = criterion.check(progress)
+            if status is not None:
+                return status
+        return None
 
     def check_each(self, progress: BatchProgress) -> Array:
         statuses = [criterion.check_each(progress) for criterion in self.criteria]

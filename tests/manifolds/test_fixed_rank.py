@@ -285,6 +285,24 @@ def test_a_factored_matrix_acts_as_its_dense_one():
     assert_close(x.singular_values, np.linalg.svd(x.to_dense())[1][:R], 1e-14)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("k", [1, 7, 8, 30])
+@pytest.mark.parametrize("count", [0, 1, 14_999, 40_000])
+def test_entries_of_many_places(k, count, dtype):
+    """More than are gathered at once, by either way, from factors in any layout, at negative places too."""
+    rng = np.random.default_rng(0)
+    left, right = (
+        rng.standard_normal((50, k)).astype(dtype),
+        np.asfortranarray(rng.standard_normal((40, k)).astype(dtype)),
+    )
+    rows, columns = rng.integers(-50, 50, count), rng.integers(0, 40, count).astype("i4")
+    entries = LowRankMatrix(left, right).entries(rows, columns)
+    assert entries.dtype == dtype
+    np.testing.assert_allclose(entries, (left @ right.T)[rows, columns], rtol=0, atol=100 * np.finfo(dtype).eps)
+    with pytest.raises(IndexError):
+        LowRankMatrix(left, right).entries([0, 50], [0, 0])
+
+
 def test_no_dense_matrix_is_formed():
     """All that a solver does, at m = n = 20000 and rank 2: a dense matrix would take 3.2 GB."""
     n = 20_000
