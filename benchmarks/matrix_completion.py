@@ -4,7 +4,8 @@ Douban and Flixster, 3000 x 3000, with fixed training and test entries (Monti, B
 are chosen once per data set on a tenth of the training entries, and serve all methods; mean, row and column offsets are
 taken off first. All that minimize the cost start from the same point and end where the norm of the gradient has fallen
 to the same fraction, or at the limit of iterations; pymanopt gets the same cost and its derivatives by the factors,
-sparse. In a round every method runs once, in an order drawn anew.
+sparse. In a round every method runs once, in an order drawn anew. Ours run on FixedRankTwoFactors, as in
+MatrixCompletion, or, where it says so and for alternating minimization, on FixedRank.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import h5py
 import numpy as np
 import pymanopt
 
-from manifolds import LowRankMatrix
+from manifolds import FixedRankTwoFactors, LowRankMatrix
 from problems import AlternatingMinimization, CompletionProblem, MatrixCompletion, ObservedEntries
 from problems.entry_biases import Biases
 from rankopt import CostChange, GradientNorm, MaxIterations, minimize
@@ -37,6 +38,9 @@ METHODS = {
     "rankopt conjugate gradients": "conjugate-gradient",
     "rankopt L-BFGS": "lbfgs",
     "rankopt trust region": "trust-region",
+    "rankopt conjugate gradients, FixedRank": "conjugate-gradient",
+    "rankopt L-BFGS, FixedRank": "lbfgs",
+    "rankopt trust region, FixedRank": "trust-region",
     "rankopt alternating, 2 inner steps": AlternatingMinimization(),
     "rankopt alternating, exact": AlternatingMinimization(None),
 }
@@ -106,7 +110,9 @@ def run(name: str, train: ObservedEntries, rank: int, reg: float):
     began = time.perf_counter()
     biases = Biases.fit(train, BIAS_REG)
     centred = train.with_values(train.values - biases.at(train.rows, train.columns))
-    problem = CompletionProblem(centred, rank, reg)
+    two_factors = name in ("rankopt conjugate gradients", "rankopt L-BFGS", "rankopt trust region")
+    manifold = FixedRankTwoFactors(*centred.shape, rank) if two_factors else None
+    problem = CompletionProblem(centred, rank, reg, manifold)
     iterations, cost, matrix = None, None, np.zeros(train.shape)
     if name != "offsets only":
         start = problem.spectral_start()

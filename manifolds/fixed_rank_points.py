@@ -9,6 +9,7 @@ import numpy as np
 from manifolds.linalg import (
     Array,
     identity,
+    inner_product,
     is_array,
     is_same_kind,
     is_scipy_sparse,
@@ -99,6 +100,11 @@ class FixedRankPoint(_PointFields, MatrixPoint):
     @property
     def shape(self) -> tuple[int, ...]:
         return (*self.U.shape[:-1], self.V.shape[-2])
+
+    @property
+    def squared_norm(self) -> Array:
+        """Squared Frobenius norm, of the batch's shape."""
+        return inner_product(self.S, self.S)
 
     @property
     def singular_values(self) -> Array:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from manifolds.fixed_rank_points import MatrixPoint, MatrixTangent
 from manifolds.lazy import lazy_property
-from manifolds.linalg import Array, inverse_cholesky, machine_epsilon, namespace
+from manifolds.linalg import Array, inner_product, inverse_cholesky, machine_epsilon, namespace
 from manifolds.low_rank import LowRankMatrix
 from manifolds.retractions import RankDeficientError
 
@@ -37,6 +37,11 @@ class TwoFactorPoint(FactorPair, MatrixPoint):
 
     def factors(self) -> LowRankMatrix:
         return LowRankMatrix(self.left, self.right)
+
+    @property
+    def squared_norm(self) -> Array:
+        """Squared Frobenius norm tr(L^T L R^T R), of the batch's shape."""
+        return inner_product(*self.grams)
 
     @lazy_property
     def grams(self) -> FactorPair:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from manifolds.fixed_rank import FixedRank
 from manifolds.fixed_rank_points import FixedRankPoint
+from manifolds.low_rank import LowRankMatrix
 from problems.completion_problem import CompletionProblem
 from problems.observed_entries import ObservedEntries
 from rankopt.solvers.method import Context, Method, Step
@@ -54,6 +56,8 @@ class AlternatingMinimization(Method[tuple["HalfSweep", "HalfSweep"]]):
         problem = state.problem
         if not isinstance(problem, CompletionProblem):
             raise TypeError(f"AlternatingMinimization runs on a CompletionProblem, not on {type(problem).__name__}")
+        if not isinstance(problem.manifold, FixedRank):
+            raise TypeError(f"AlternatingMinimization runs on FixedRank, not on {problem.manifold}; leave manifold out")
         entries, reg = problem.cost.entries, problem.cost.reg
         return HalfSweep(entries, reg, self.inner_steps), HalfSweep(entries.transposed, reg, self.inner_steps)
 
@@ -136,7 +140,7 @@ class HalfSweep:
     def _product(self, factor: np.ndarray, basis: np.ndarray) -> np.ndarray:
         """Rows B_i l_i."""
         entries = self._entries
-        fitted = sum(factor[:, k][entries.rows] * basis[:, k][entries.columns] for k in range(basis.shape[1]))
+        fitted = LowRankMatrix(factor, basis).entries(entries.rows, entries.columns)
         return self._pattern(fitted) @ basis + self._reg * factor
 
     def _pattern(self, values: np.ndarray) -> csr_array:

@@ -8,6 +8,8 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from manifolds.fixed_rank import FixedRank
+from manifolds.fixed_rank_matrices import FixedRankMatrices
+from manifolds.low_rank import LowRankMatrix
 from problems.data_matrix import as_ridge
 from problems.observed_entries import ObservedEntries
 from rankopt.solvers.parameters import require_instance
@@ -48,7 +50,7 @@ class CompletionCost:
         residual = x.entries(self.entries.rows, self.entries.columns) - self.entries.values
         value = 0.5 * float(residual @ residual)
         if self.reg:
-            value += 0.5 * self.reg * float(np.vdot(x.S, x.S))
+            value += 0.5 * self.reg * float(x.squared_norm)
         return value, self._matrix(residual, x)
 
     def hessian_product(self, x: Any, v: Any) -> Any:
@@ -68,11 +70,15 @@ class CompletionProblem(ObjectiveProblem):
     entries : ObservedEntries
     rank : int
     reg : float
+    manifold : FixedRank or FixedRankTwoFactors, optional
+        ``FixedRank(m, n, rank)`` by default. ``FixedRankTwoFactors(m, n, rank)`` is faster where the singular values
+        are not too far apart.
 
     Raises
     ------
     TypeError, ValueError
-        If the entries are no ObservedEntries, no matrix of their shape has the rank, or ``reg`` is negative.
+        If the entries are no ObservedEntries, no matrix of their shape has the rank, ``reg`` is negative, or the
+        manifold is another one.
 
     Attributes
     ----------
@@ -92,17 +98,26 @@ class CompletionProblem(ObjectiveProblem):
     4.0
     """
 
-    manifold: FixedRank
+    manifold: FixedRankMatrices
 
-    def __init__(self, entries: ObservedEntries, rank: int, reg: float = 0.0) -> None:
+    def __init__(
+        self, entries: ObservedEntries, rank: int, reg: float = 0.0, manifold: FixedRankMatrices | None = None
+    ) -> None:
         require_instance("entries", entries, ObservedEntries, 'ObservedEntries.of(matrix, "X")')
         self.cost = CompletionCost(entries, as_ridge(reg))
-        super().__init__(self.cost, FixedRank(*entries.shape, rank))
+        embedded = FixedRank(*entries.shape, rank)
+        if manifold is not None:
+            m, n = embedded.shape
+            require_instance("manifold", manifold, FixedRankMatrices, f"FixedRankTwoFactors({m}, {n}, {rank})")
+            if (*manifold.shape, manifold.r) != (m, n, rank):
+                raise ValueError(f"manifold must be that of the {m} x {n} matrices of rank {rank}, got {manifold}")
+        super().__init__(self.cost, embedded if manifold is None else manifold)
 
     def spectral_start(self) -> Any:
         """Truncated SVD of the matrix with zeros for what is not observed, times the factor that fits best."""
         entries = self.cost.entries
         point = self.manifold.nearest_point(entries.matrix())
         fitted = point.entries(entries.rows, entries.columns)
-        scale = (fitted @ entries.values) / (fitted @ fitted + self.cost.reg * np.vdot(point.S, point.S))
-        return point._replace(S=scale * point.S)
+        scale = (fitted @ entries.values) / (fitted @ fitted + self.cost.reg * point.squared_norm)
+        left, right = point.factors()
+        return self.manifold.nearest_point(LowRankMatrix(scale * left, right))

@@ -10,6 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
+from manifolds.fixed_rank_points import truncated_svd
+from manifolds.fixed_rank_two_factors import FixedRankTwoFactors
 from problems.alternating_minimization import AlternatingMinimization
 from problems.caller_warnings import warn_caller
 from problems.completion_problem import CompletionProblem
@@ -41,9 +43,9 @@ class MatrixCompletion(BaseEstimator):
     loss : {"squared", "absolute"}
     solver : {"conjugate-gradient", "trust-region", "lbfgs", "gradient-descent", "alternating"}, Method or \
 SubgradientSteps, optional
-        For the squared loss a method of ``minimize`` on the manifold FixedRank, by name or as a value, or
-        ``"alternating"`` for AlternatingMinimization(); conjugate gradients by default. For the absolute loss a
-        SubgradientSteps value.
+        For the squared loss a method of ``minimize`` on the manifold FixedRankTwoFactors, by name or as a value, or
+        ``"alternating"`` for AlternatingMinimization(), on FixedRank; conjugate gradients by default. For the absolute
+        loss a SubgradientSteps value.
     reg : float
         Ridge on every entry of X; for the squared loss only.
     center : bool
@@ -144,11 +146,10 @@ SubgradientSteps, optional
             status = None
         else:
             result = self._minimize_squares(centred)
-            point, cost, n_iter, status = result.x, result.fun, result.nit, result.status
+            point, cost, n_iter, status = truncated_svd(result.x, self.rank), result.fun, result.nit, result.status
         self.cost_, self.n_iter_, self.status_ = cost, n_iter, status
-        u, s, vt = np.linalg.svd(point.S)
-        self.point_, self.singular_values_ = point, s
-        self.row_factors_, self.components_ = point.U @ (u * s), vt @ point.V.T
+        self.point_, self.singular_values_ = point, np.diagonal(point.S).copy()
+        self.row_factors_, self.components_ = point.U * self.singular_values_, point.V.T
         self.mean_, self.row_biases_, self.column_biases_ = biases.mean, biases.rows, biases.columns
         return self
 
@@ -189,13 +190,15 @@ SubgradientSteps, optional
         return self.row_factors_.shape[0], self.components_.shape[1]
 
     def _minimize_squares(self, entries: ObservedEntries) -> Any:
-        problem = CompletionProblem(entries, self.rank, self.reg)
+        method = AlternatingMinimization() if self.solver == "alternating" else self.solver or "conjugate-gradient"
+        orthonormal = isinstance(method, AlternatingMinimization)
+        manifold = None if orthonormal else FixedRankTwoFactors(*entries.shape, self.rank)
+        problem = CompletionProblem(entries, self.rank, self.reg, manifold)
         try:
             start = problem.spectral_start()
         except ValueError as error:
             raise ValueError(f"rank={self.rank} cannot be started from the observed entries: {error}") from None
         stopping = GradientNorm(relative=self.tol) | CostChange() | MaxIterations(self.max_iter)
-        method = AlternatingMinimization() if self.solver == "alternating" else self.solver or "conjugate-gradient"
         result = minimize(problem, problem.manifold, start, method, stopping=stopping)
         if result.status == Status.INTERRUPTED:
             raise KeyboardInterrupt

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
+from manifolds import FixedRankTwoFactors
 from problems import (
     CCA,
     CompletionProblem,
@@ -163,6 +164,16 @@ CALLS = {
     ),
     "rank above the shape": (lambda: CompletionProblem(ENTRIES, 5), ValueError, "must hold, got m=4, n=4, r=5"),
     "rank of a half": (lambda: CompletionProblem(ENTRIES, 1.5), TypeError, "r must be an integer, got 1.5"),
+    "manifold by name": (
+        lambda: CompletionProblem(ENTRIES, 1, manifold="two factors"),
+        TypeError,
+        r"manifold must be a FixedRankMatrices such as FixedRankTwoFactors\(4, 4, 1\), got",
+    ),
+    "manifold of another rank": (
+        lambda: CompletionProblem(ENTRIES, 1, manifold=FixedRankTwoFactors(4, 4, 2)),
+        ValueError,
+        r"manifold must be that of the 4 x 4 matrices of rank 1, got FixedRankTwoFactors\(4, 4, 2\)",
+    ),
     "negative ridge": (
         lambda: CompletionProblem(ENTRIES, 1, reg=-1.0),
         ValueError,

@@ -9,10 +9,10 @@ import scipy.sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from manifolds import FixedRankPoint, Sphere, check_gradient, check_hessian
+from manifolds import FixedRankPoint, FixedRankTwoFactors, Sphere, check_gradient, check_hessian
 from problems import AlternatingMinimization, CompletionProblem, MatrixCompletion, ObservedEntries, SubgradientSteps
 from problems.entry_biases import Biases
-from rankopt import MaxIterations, TrustRegion, minimize
+from rankopt import GradientNorm, MaxIterations, TrustRegion, minimize
 
 SOLVERS = ["conjugate-gradient", "trust-region", "lbfgs", "alternating", AlternatingMinimization(inner_steps=None)]
 
@@ -73,9 +73,10 @@ def test_every_solver_finds_the_cost_of_dense_alternating_least_squares(solver):
 
 
 @pytest.mark.parametrize("reg", [0.0, 0.3])
-def test_derivatives_of_the_cost(reg):
+@pytest.mark.parametrize("manifold", [None, FixedRankTwoFactors(9, 7, 2)])
+def test_derivatives_of_the_cost(reg, manifold):
     _, data = setting(m=9, n=7, noise=0.5)
-    problem = CompletionProblem(ObservedEntries.of(data, "X", (9, 7)), 2, reg)
+    problem = CompletionProblem(ObservedEntries.of(data, "X", (9, 7)), 2, reg, manifold)
     x = problem.manifold.random_point(rng=3)
     assert problem.cost.value_and_gradient(x)[0] == pytest.approx(dense_cost(x.to_dense(), data, reg), rel=1e-13)
     check_gradient(problem.cost, problem.manifold, rng=0).raise_if_failed()
@@ -89,9 +90,10 @@ def test_derivatives_of_the_cost(reg):
     ).raise_if_failed()
 
 
-def test_start_is_the_multiple_of_the_truncated_svd_that_fits_best():
+@pytest.mark.parametrize("manifold", [None, FixedRankTwoFactors(40, 30, 2)])
+def test_start_is_the_multiple_of_the_truncated_svd_that_fits_best(manifold):
     _, data = setting(noise=0.5)
-    problem = CompletionProblem(ObservedEntries.of(data, "X", (40, 30)), 2, 0.1)
+    problem = CompletionProblem(ObservedEntries.of(data, "X", (40, 30)), 2, 0.1, manifold)
     start = problem.spectral_start().to_dense()
     filled = np.zeros((40, 30))
     filled[data[0], data[1]] = data[2]
@@ -101,6 +103,21 @@ def test_start_is_the_multiple_of_the_truncated_svd_that_fits_best():
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-6)
     costs = [dense_cost(t * start, data, 0.1) for t in (0.99, 1.0, 1.01)]
     assert costs[1] < min(costs[0], costs[2])
+
+
+@pytest.mark.parametrize("method", ["conjugate-gradient", "lbfgs", "gradient-descent", "trust-region"])
+@pytest.mark.parametrize("reg", [0.0, 0.3])
+def test_two_factors_end_at_the_matrix_where_the_embedded_manifold_does(reg, method):
+    _, data = setting(noise=0.1)
+    entries, stopping = ObservedEntries.of(data, "X", (40, 30)), GradientNorm(relative=1e-8)
+    embedded = CompletionProblem(entries, 2, reg)
+    factored = CompletionProblem(entries, 2, reg, FixedRankTwoFactors(40, 30, 2))
+    expected, result = (
+        minimize(problem, problem.manifold, problem.spectral_start(), method, stopping=stopping)
+        for problem in (embedded, factored)
+    )
+    assert result.success
+    np.testing.assert_allclose(result.x.to_dense(), expected.x.to_dense(), atol=1e-6)
 
 
 # -------------------------------------------------------------------------------------------- alternating minimization
@@ -407,7 +424,17 @@ CALLS = {
         TypeError,
         "AlternatingMinimization runs on a CompletionProblem, not on ObjectiveProblem",
     ),
+    "alternating in two factors": (
+        lambda: _alternate(FixedRankTwoFactors(4, 3, 1)),
+        TypeError,
+        r"AlternatingMinimization runs on FixedRank, not on FixedRankTwoFactors\(4, 3, 1\); leave manifold out",
+    ),
 }
+
+
+def _alternate(manifold):
+    problem = CompletionProblem(ObservedEntries.of(scipy.sparse.csr_array(np.ones((4, 3))), "X"), 1, manifold=manifold)
+    return minimize(problem, manifold, problem.spectral_start(), AlternatingMinimization())
 
 
 @pytest.mark.parametrize("name", CALLS)
