@@ -94,8 +94,13 @@ class FixedRank(FixedRankMatrices):
                     f"the point is off the manifold: {name}^T {name} = I is off by {size:.1e} (tolerance "
                     f"{tolerance:.1e})"
                 )
-        values = namespace(S).linalg.svdvals(S)
-        return self._lost_rank_reason(values) if lost_rank(values, self.r) else None
+        if not lost_rank(namespace(S).linalg.svdvals(S), self.r):
+            return None
+        largest, smallest = self._extreme_singular_values(S)
+        return (
+            f"the point is off the manifold: its rank is below {self.r}, with singular values from {largest:.1e} to "
+            f"{smallest:.1e}; use a smaller rank"
+        )
 
     def check_tangent(self, point: FixedRankPoint, vector: FixedRankTangent) -> str | None:
         try:

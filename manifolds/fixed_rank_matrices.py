@@ -149,12 +149,12 @@ class FixedRankMatrices(Manifold):
             return point, str(error)
         return point, None
 
-    def _lost_rank_reason(self, singular_values: Array) -> str:
-        smallest, largest = (float(namespace(singular_values).min(singular_values[..., k])) for k in (-1, 0))
-        return (
-            f"the point is off the manifold: its rank is below {self.r}, with singular values from {largest:.1e} to "
-            f"{smallest:.1e}; use a smaller rank"
-        )
+    @staticmethod
+    def _extreme_singular_values(S: Array) -> tuple[float, float]:
+        """Largest and smallest singular values of the core of a point; in a batch, the least of each."""
+        values = namespace(S).linalg.svdvals(S)
+        largest, smallest = (float(namespace(values).min(values[..., k])) for k in (0, -1))
+        return largest, smallest
 
     def _require_point(self, point: Any) -> Any:
         """The point in its type, or an error that says which factor has what wrong with it."""

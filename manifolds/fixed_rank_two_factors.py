@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from manifolds.fixed_rank_matrices import FixedRankMatrices
-from manifolds.fixed_rank_points import FixedRankPoint
-from manifolds.linalg import Array, expand, inner_product, namespace
+from manifolds.fixed_rank_points import FixedRankPoint, truncated_svd
+from manifolds.linalg import Array, expand, inner_product
 from manifolds.low_rank import Matrix, matrix_inner_product, quick_to_multiply, transposed, transposed_product
 from manifolds.low_rank_retractions import FactoredCurve
 from manifolds.manifold import LocalGeometry
@@ -21,12 +21,11 @@ class FixedRankTwoFactors(FixedRankMatrices):
     A point is ``X = L R^T``, a :class:`TwoFactorPoint` with any factors of full rank; a tangent vector is
     ``dL R^T + L dR^T``, a :class:`TwoFactorTangent`. Metric, gradients and Hessians are those of :class:`FixedRank`.
     What differs is the price: a step adds to the factors and needs no orthogonalisation, vectors are transported at no
-    cost, and the factors may be weights that a network already has, such as those of LoRA. Gradient descent is then
-    scaled gradient descent, whose speed does not depend on the singular values, and takes the same steps whatever the
-    factors.
+    cost, and the factors may be weights that a network already has, such as those of LoRA. Gradient descent is a form
+    of scaled gradient descent: how many steps it takes depends neither on the singular values nor on the factors.
 
-    Gram matrices of the factors are inverted, so that with singular values from s_1 to s_r about s_1 / s_r rounding
-    units are lost; at ten digits or more a run ends with RankDeficientError or no step. FixedRank has no such limit.
+    Gram matrices of the factors are inverted. With singular values from s_1 to s_r about s_1 / s_r rounding units are
+    lost, and where that is all digits a step is refused. FixedRank has no such loss.
 
     Euclidean gradients and Hessian products are given as for FixedRank: arrays, a :class:`LowRankMatrix`, sparse
     matrices, operators; or autograd differentiates by the factors of torch points.
@@ -41,9 +40,9 @@ class FixedRankTwoFactors(FixedRankMatrices):
     References
     ----------
     Mishra, Meyer, Bonnabel, Sepulchre, Fixed-rank matrix factorizations and Riemannian low-rank optimization, Comput.
-    Stat. 29 (2014), Section 3.1, for the quotient. Tong, Ma, Chi, Accelerating ill-conditioned low-rank matrix
-    estimation via scaled gradient descent, J. Mach. Learn. Res. 22 (2021), eq. (3), for gradient steps of twice this
-    length in what both factors can make.
+    Stat. 29 (2014), for quotients of pairs of factors, here with the metric of Vandereycken, SIAM J. Optim. 23 (2013).
+    Tong, Ma, Chi, Accelerating ill-conditioned low-rank matrix estimation via scaled gradient descent, J. Mach. Learn.
+    Res. 22 (2021), whose steps are twice as long in what both factors can make.
 
     Examples
     --------
@@ -86,9 +85,29 @@ class FixedRankTwoFactors(FixedRankMatrices):
         try:
             point.inverse_grams  # noqa: B018  asked for whether there are any
         except RankDeficientError:
-            qr, svdvals = namespace(point.left).linalg.qr, namespace(point.left).linalg.svdvals
-            return self._lost_rank_reason(svdvals(qr(point.left)[1] @ qr(point.right)[1].mT))
+            largest, smallest = self._extreme_singular_values(truncated_svd(point, self.r).S)
+            return (
+                f"the point is off the manifold: its factors have no full rank to working precision, with singular "
+                f"values of the matrix from {largest:.1e} to {smallest:.1e}; balance the factors by nearest_point, or "
+                "use a smaller rank"
+            )
         return None
+
+    def nearest_point(self, point: Matrix) -> TwoFactorPoint:
+        """Balanced factors of the best approximation of rank r, as for FixedRank.
+
+        Raises
+        ------
+        ValueError
+            If the matrix has another shape, is not finite, or has a rank below r to working precision.
+        TypeError
+            If it is none of these.
+        """
+        nearest: TwoFactorPoint = super().nearest_point(point)
+        problem = self.check_point(nearest)
+        if problem is not None:
+            raise ValueError(problem)
+        return nearest
 
     def check_tangent(self, point: TwoFactorPoint, vector: TwoFactorTangent) -> str | None:
         try:
@@ -178,9 +197,9 @@ class TwoFactorGeometry(LocalGeometry):
     def second_order_retraction(self, tangent_vector: TwoFactorTangent) -> TwoFactorPoint:
         """(L (I + M^2 / 8) + dL (I - M / 2)) (R (I + N^2 / 8) + dR (I - N / 2))^T with M = A L^T V R B and N = M^T.
 
-        In the changes dL and dR of which each makes half of L M R^T; the acceleration is then normal.
-
-        Absil, Oseledets, Low-rank retractions: a survey and new results, Comput. Optim. Appl. 62 (2015), Section 3.5.
+        In the changes dL and dR of which each makes half of L M R^T; the acceleration is then normal. Of such balanced
+        retractions see Absil, Oseledets, Low-rank retractions: a survey and new results, Comput. Optim. Appl. 62
+        (2015).
         """
         (L, R), (A, B) = self.point, self.point.inverse_grams
         covector = tangent_vector.covector
