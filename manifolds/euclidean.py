@@ -27,6 +27,7 @@ class Euclidean(ArrayManifold):
     """
 
     is_cone = True
+    is_linear = True
 
     def __init__(self, *shape: int) -> None:
         super().__init__(shape)

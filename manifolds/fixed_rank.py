@@ -18,7 +18,7 @@ class FixedRank(FixedRankMatrices):
     """Manifold of m x n matrices of rank r, of dimension (m + n - r) r, embedded in all matrices with tr(U^T V).
 
     A point is ``X = U S V^T``, a :class:`FixedRankPoint`; a tangent vector is ``U M V^T + Up V^T + U Vp^T``, a
-    :class:`FixedRankTangent`. No m x n array, of 16,384 entries or more, is formed as long as Euclidean gradients and
+    :class:`FixedRankTangent`. No m x n array of more than 16,384 entries is formed as long as Euclidean gradients and
     Hessian products are not arrays themselves: they may be a :class:`LowRankMatrix`, a sparse matrix of scipy or torch,
     or any operator with ``shape``, ``@`` and ``T``, and cost two products with r columns. The geodesics have no closed
     form, nor has the distance.
@@ -77,7 +77,7 @@ class FixedRank(FixedRankMatrices):
         return FixedRankGeometry(self, self._require_point(point))
 
     def euclidean_inner_product(self, u: Matrix, v: Matrix) -> Array:
-        if self._are_together(u, v):
+        if self.are_together(u, v):
             return inner_product(u.M, v.M) + inner_product(u.Up, v.Up) + inner_product(u.Vp, v.Vp)
         return matrix_inner_product(u, v)
 

@@ -121,12 +121,12 @@ class FixedRankMatrices(Manifold):
 
     def linear_combination(self, a: Any, u: Matrix, b: Any, v: Matrix) -> Matrix:
         """Vector a u + b v: a tangent vector where both are tangent at one point, else a matrix as factors or array."""
-        if self._are_together(u, v):
+        if self.are_together(u, v):
             parts = (combination(a, p, b, q) for p, q in zip(u[1:], v[1:], strict=True))
             return self._tangent_type(u.point, *parts)
         return matrix_combination(a, u, b, v)
 
-    def _are_together(self, u: Matrix, v: Matrix) -> bool:
+    def are_together(self, u: Matrix, v: Matrix) -> bool:
         """Whether both are tangent vectors at one point in the same factors."""
         return isinstance(u, self._tangent_type) and isinstance(v, self._tangent_type) and v.is_at(u.point)
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from manifolds.fixed_rank_matrices import FixedRankMatrices
 from manifolds.fixed_rank_points import FixedRankPoint, truncated_svd
+from manifolds.lazy import lazy_property
 from manifolds.linalg import Array, expand, inner_product
 from manifolds.low_rank import Matrix, matrix_inner_product, quick_to_multiply, transposed, transposed_product
 from manifolds.low_rank_retractions import FactoredCurve
 from manifolds.manifold import LocalGeometry
 from manifolds.retractions import RankDeficientError
-from manifolds.two_factor_points import TwoFactorPoint, TwoFactorTangent
+from manifolds.two_factor_points import FactorPair, TwoFactorPoint, TwoFactorTangent, inverses, tangent_of_covector
 
 
 class FixedRankTwoFactors(FixedRankMatrices):
@@ -21,8 +22,9 @@ class FixedRankTwoFactors(FixedRankMatrices):
     A point is ``X = L R^T``, a :class:`TwoFactorPoint` with any factors of full rank; a tangent vector is
     ``dL R^T + L dR^T``, a :class:`TwoFactorTangent`. Metric, gradients and Hessians are those of :class:`FixedRank`.
     What differs is the price: a step adds to the factors and needs no orthogonalisation, vectors are transported at no
-    cost, and the factors may be weights that a network already has, such as those of LoRA. Gradient descent is a form
-    of scaled gradient descent: how many steps it takes depends neither on the singular values nor on the factors.
+    cost, and the factors may be trained weights of a network, such as those of LoRA. Gradient descent is a form of
+    scaled gradient descent: its steps do not depend on the factors of X, nor, where the cost's gradient is small beside
+    the last singular value, does their number depend on the singular values.
 
     Gram matrices of the factors are inverted. With singular values from s_1 to s_r about s_1 / s_r rounding units are
     lost, and where that is all digits a step is refused. FixedRank has no such loss.
@@ -73,23 +75,22 @@ class FixedRankTwoFactors(FixedRankMatrices):
         return TwoFactorGeometry(self, self._require_point(point))
 
     def euclidean_inner_product(self, u: Matrix, v: Matrix) -> Array:
-        if not self._are_together(u, v):
+        if not self.are_together(u, v):
             return matrix_inner_product(u, v)
-        covector = u.covector
-        return inner_product(covector.left, v.left) + inner_product(covector.right, v.right)
+        return TwoFactorGeometry(self, u.point).inner_product(u, v)
 
     def check_point(self, point: TwoFactorPoint) -> str | None:
         point, problem = self._checked_point(point)
         if problem is not None:
             return problem
         try:
-            point.inverse_grams  # noqa: B018  asked for whether there are any
+            inverses(point.grams())
         except RankDeficientError:
             largest, smallest = self._extreme_singular_values(truncated_svd(point, self.r).S)
             return (
-                f"the point is off the manifold: its factors have no full rank to working precision, with singular "
-                f"values of the matrix from {largest:.1e} to {smallest:.1e}; balance the factors by nearest_point, or "
-                "use a smaller rank"
+                "the point is off the manifold: its factors have no full rank to working precision, with singular "
+                f"values of the matrix from {largest:.1e} to {smallest:.1e}; use a smaller rank, or FixedRank, or, "
+                "where the matrix is far from a lower rank, balance its factors by nearest_point"
             )
         return None
 
@@ -104,9 +105,12 @@ class FixedRankTwoFactors(FixedRankMatrices):
             If it is none of these.
         """
         nearest: TwoFactorPoint = super().nearest_point(point)
-        problem = self.check_point(nearest)
-        if problem is not None:
-            raise ValueError(problem)
+        try:
+            inverses(nearest.grams())
+        except RankDeficientError:
+            raise ValueError(
+                f"the matrix has a rank below {self.r} to working precision; use a smaller rank, or FixedRank"
+            ) from None
         return nearest
 
     def check_tangent(self, point: TwoFactorPoint, vector: TwoFactorTangent) -> str | None:
@@ -128,7 +132,19 @@ class TwoFactorGeometry(LocalGeometry):
     manifold: FixedRankTwoFactors
     point: TwoFactorPoint
 
+    @lazy_property
+    def grams(self) -> FactorPair:
+        """L^T L and R^T R."""
+        return self.point.grams()
+
+    @lazy_property
+    def inverse_grams(self) -> FactorPair:
+        """A = (L^T L)^{-1} and B = (R^T R)^{-1}."""
+        return inverses(self.grams)
+
     def inner_product(self, u: Matrix, v: Matrix) -> Array:
+        if self.manifold.are_together(u, v) and u.is_at(self.point):
+            return self.pairing(self.covector(u), v)
         return self.manifold.euclidean_inner_product(u, v)
 
     def projection(self, vector: Matrix) -> TwoFactorTangent:
@@ -136,7 +152,7 @@ class TwoFactorGeometry(LocalGeometry):
         if isinstance(vector, TwoFactorTangent) and vector.is_at(self.point):
             return vector
         (L, R), vector = self.point, quick_to_multiply(vector)
-        return self.point.gradient_from_factors(vector @ R, transposed_product(vector, L))
+        return tangent_of_covector(self.point, self.inverse_grams, vector @ R, transposed_product(vector, L))
 
     def riemannian_gradient(self, euclidean_gradient: Matrix) -> TwoFactorTangent:
         return self.projection(euclidean_gradient)
@@ -156,9 +172,14 @@ class TwoFactorGeometry(LocalGeometry):
 
         Vandereycken (2013), Proposition 2.2, in factors that need not be orthonormal.
         """
-        (L, R), off_left, off_right = self.point, self.point.without_left, self.point.without_right
-        euclidean_gradient = quick_to_multiply(euclidean_gradient)
+        (L, R), (A, B), euclidean_gradient = self.point, self.inverse_grams, quick_to_multiply(euclidean_gradient)
         adjoint = transposed(euclidean_gradient)
+
+        def off_left(columns: Array) -> Array:
+            return columns - L @ (A @ (L.mT @ columns))
+
+        def off_right(columns: Array) -> Array:
+            return columns - R @ (B @ (R.mT @ columns))
 
         def hessian(euclidean_hessian: Matrix, v: TwoFactorTangent) -> TwoFactorTangent:
             euclidean_hessian = quick_to_multiply(euclidean_hessian)
@@ -171,7 +192,13 @@ class TwoFactorGeometry(LocalGeometry):
         return hessian
 
     def covector(self, tangent_vector: TwoFactorTangent) -> TwoFactorTangent:
-        return TwoFactorTangent(self.point, *tangent_vector.covector)
+        (L, R), (_, left, right) = self.point, tangent_vector
+        if tangent_vector.covector is not None:
+            return TwoFactorTangent(self.point, *tangent_vector.covector)
+        gram_left, gram_right = self.grams
+        return TwoFactorTangent(
+            self.point, left @ gram_right + L @ (right.mT @ R), right @ gram_left + R @ (left.mT @ L)
+        )
 
     def gradient_covector(
         self, euclidean_gradient: Matrix, gradient: TwoFactorTangent | None = None
@@ -182,7 +209,7 @@ class TwoFactorGeometry(LocalGeometry):
         return inner_product(covector.left, tangent_vector.left) + inner_product(covector.right, tangent_vector.right)
 
     def representative(self, covector: TwoFactorTangent) -> TwoFactorTangent:
-        return self.point.gradient_from_factors(covector.left, covector.right)
+        return tangent_of_covector(self.point, self.inverse_grams, covector.left, covector.right)
 
     def transport_from(self, origin: LocalGeometry, tangent_vector: TwoFactorTangent) -> TwoFactorTangent:
         """The same changes of the factors, applied to the factors here."""
@@ -192,7 +219,7 @@ class TwoFactorGeometry(LocalGeometry):
         return self.covector(self.transport_from(origin, origin.representative(covector)))
 
     def retraction_curve(self, tangent_vector: TwoFactorTangent) -> StraightFactors:
-        return StraightFactors(self.point, tangent_vector)
+        return StraightFactors(self, tangent_vector)
 
     def second_order_retraction(self, tangent_vector: TwoFactorTangent) -> TwoFactorPoint:
         """(L (I + M^2 / 8) + dL (I - M / 2)) (R (I + N^2 / 8) + dR (I - N / 2))^T with M = A L^T V R B and N = M^T.
@@ -201,9 +228,8 @@ class TwoFactorGeometry(LocalGeometry):
         retractions see Absil, Oseledets, Low-rank retractions: a survey and new results, Comput. Optim. Appl. 62
         (2015).
         """
-        (L, R), (A, B) = self.point, self.point.inverse_grams
-        covector = tangent_vector.covector
-        _, left, right = self.point.gradient_from_factors(*covector)
+        (L, R), (A, B), covector = self.point, self.inverse_grams, self.covector(tangent_vector)
+        _, left, right = self.representative(covector)
         M = A @ (L.mT @ covector.left) @ B
         N = M.mT
         return TwoFactorPoint(
@@ -214,16 +240,21 @@ class TwoFactorGeometry(LocalGeometry):
 class StraightFactors(FactoredCurve):
     """The curve t -> (L + t dL) (R + t dR)^T."""
 
-    def __init__(self, origin: TwoFactorPoint, tangent_vector: TwoFactorTangent) -> None:
+    def __init__(self, origin: TwoFactorGeometry, tangent_vector: TwoFactorTangent) -> None:
         super().__init__()
-        self._origin, self._vector = origin, tangent_vector
+        self._manifold, self._origin, self._vector = origin.manifold, origin.point, tangent_vector
 
-    def _step(self, t: Any) -> tuple[None, TwoFactorPoint]:
-        """The point, of which velocities are made."""
+    def _step(self, t: Any) -> tuple[TwoFactorGeometry, TwoFactorPoint]:
+        """The geometry at t, which is there only where the factors have full rank, and the point."""
         (L, R), (_, left, right), t = self._origin, self._vector, expand(t, 2)
         point = TwoFactorPoint(L + t * left, R + t * right)
-        point.inverse_grams  # noqa: B018  a RankDeficientError where there are none
-        return None, point
+        geometry = TwoFactorGeometry(self._manifold, point)
+        geometry.inverse_grams  # noqa: B018  a RankDeficientError where there are none
+        return geometry, point
+
+    def geometry(self, t: Any) -> TwoFactorGeometry:
+        geometry: TwoFactorGeometry = self._at(t)[0]
+        return geometry
 
     def velocity(self, t: Any) -> TwoFactorTangent:
         return TwoFactorTangent(self.point(t), self._vector.left, self._vector.right)

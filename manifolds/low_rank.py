@@ -58,10 +58,20 @@ class FactoredMatrix:
         Returns
         -------
         array of shape (count,)
+
+        Raises
+        ------
+        ValueError
+            If the matrix is a batch, or rows and columns have different shapes.
         """
         left, right = self.factors()
         if type(left) is np.ndarray:
             rows, columns = np.asarray(rows), np.asarray(columns)
+            if left.ndim != 2 or rows.shape != columns.shape:
+                raise ValueError(
+                    f"entries needs a single matrix, and rows and columns of one shape, got a matrix of shape "
+                    f"{self.shape} and indices of shapes {rows.shape} and {columns.shape}"
+                )
             return _entries(left, right, rows.ravel(), columns.ravel()).reshape(rows.shape)
         # Factor by factor: gathered whole rows would take k times the memory of the answer.
         return sum(left[:, k][rows] * right[:, k][columns] for k in range(left.shape[-1]))

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from manifolds.linalg import Array, Seed, as_generator, namespace
+from manifolds.linalg import Array, Seed, as_generator
 
 Point: TypeAlias = Any
 """A point or tangent vector: an array, or a named tuple of arrays."""
@@ -27,6 +27,10 @@ class RetractionCurve(ABC):
     @abstractmethod
     def point(self, t: Any) -> Point:
         """Point R_x(t v), for a number or a batch of numbers t."""
+
+    def geometry(self, t: Any) -> LocalGeometry | None:
+        """Local geometry at ``point(t)``, where the curve makes it on the way; None elsewhere."""
+        return None
 
     @abstractmethod
     def velocity(self, t: Any) -> Point:
@@ -164,10 +168,13 @@ class Manifold(ABC):
         Whether points are factors that stand for a matrix: second derivatives by their arrays are not its Hessian.
     is_cone : bool
         Whether points can be multiplied by any positive number and lengths with them: no distance is typical then.
+    is_linear : bool
+        Whether the manifold is a linear space.
     """
 
     factored = False
     is_cone = False
+    is_linear = False
 
     @property
     @abstractmethod
@@ -182,15 +189,13 @@ class Manifold(ABC):
     def first_step_length(self, point: Point) -> Any:
         """Length of the first step that a line search tries at a start point, of the batch's shape on a cone.
 
-        One, or less on a small manifold; on a cone, where lengths scale with the points, a tenth of the point's size.
+        One, or less on a small manifold; on a cone that is no linear space, where zero is no point like any other, a
+        tenth of the point's size.
         """
-        if not self.is_cone:
+        if self.is_linear or not self.is_cone:
             return min(1.0, 0.5 * self.typical_dist)
         size = self.euclidean_inner_product(point, point) ** 0.5
-        if not getattr(size, "ndim", 0):
-            return 0.1 * float(size) or 1.0
-        xp = namespace(size)
-        return xp.where(size > 0, 0.1 * size, xp.ones_like(size))
+        return 0.1 * (size if getattr(size, "ndim", 0) else float(size))
 
     @property
     def has_hessian(self) -> bool:

@@ -68,6 +68,10 @@ class Power(ArrayManifold):
         return self.base.is_cone
 
     @property
+    def is_linear(self) -> bool:  # type: ignore[override]
+        return self.base.is_linear
+
+    @property
     def has_hessian(self) -> bool:
         return self.base.has_hessian
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from manifolds.fixed_rank_points import MatrixPoint, MatrixTangent
-from manifolds.lazy import lazy_property
-from manifolds.linalg import Array, inner_product, inverse_cholesky, machine_epsilon, namespace
+from manifolds.linalg import Array, inner_product, inverse_cholesky, is_traced, machine_epsilon, namespace
 from manifolds.low_rank import LowRankMatrix
 from manifolds.retractions import RankDeficientError
 
@@ -35,41 +34,25 @@ class TwoFactorPoint(FactorPair, MatrixPoint):
            [2., 0., 6.]]))
     """
 
+    __slots__ = ()
+
     def factors(self) -> LowRankMatrix:
         return LowRankMatrix(self.left, self.right)
 
     @property
     def squared_norm(self) -> Array:
         """Squared Frobenius norm tr(L^T L R^T R), of the batch's shape."""
-        return inner_product(*self.grams)
+        return inner_product(*self.grams())
 
-    @lazy_property
     def grams(self) -> FactorPair:
         """L^T L and R^T R."""
         return FactorPair(self.left.mT @ self.left, self.right.mT @ self.right)
-
-    @lazy_property
-    def inverse_grams(self) -> FactorPair:
-        """(L^T L)^{-1} and (R^T R)^{-1}.
-
-        Raises
-        ------
-        RankDeficientError
-            If they have no digit that is right: where the matrix has nearly lost rank, or its factors have columns that
-            nearly depend on each other.
-        """
-        left, right = (_inverse(gram) for gram in self.grams)
-        return FactorPair(left, right)
 
     def gradient_from_factors(self, dleft: Array, dright: Array) -> TwoFactorTangent:
         """Gradient of f(X), projected to the tangent space, from the derivatives of f(L R^T) by the two factors.
 
         With the Euclidean gradient G they are ``C = G R`` and ``D = G^T L``; this is how automatic differentiation
-        gives them. With A = (L^T L)^{-1} and B = (R^T R)^{-1} the tangent vector has the changes
-
-            C B - L M  and  D A - R M^T,  M = A L^T C B / 2,
-
-        of which each makes half of what both can.
+        gives them.
 
         Parameters
         ----------
@@ -80,27 +63,42 @@ class TwoFactorPoint(FactorPair, MatrixPoint):
         -------
         TwoFactorTangent
         """
-        (L, R), (A, B) = self, self.inverse_grams
-        half = (0.5 * A) @ (L.mT @ dleft)
-        vector = TwoFactorTangent(self, (dleft - L @ half) @ B, dright @ A - R @ (half @ B).mT)
-        vector.__dict__["covector"] = FactorPair(dleft, dright)  # what it would be computed to be
-        return vector
+        return tangent_of_covector(self, inverses(self.grams()), dleft, dright)
 
-    def without_left(self, columns: Array) -> Array:
-        """The columns without their part in the span of L."""
-        return columns - self.left @ (self.inverse_grams.left @ (self.left.mT @ columns))
 
-    def without_right(self, columns: Array) -> Array:
-        """The columns without their part in the span of R."""
-        return columns - self.right @ (self.inverse_grams.right @ (self.right.mT @ columns))
+def inverses(grams: FactorPair) -> FactorPair:
+    """(L^T L)^{-1} and (R^T R)^{-1}.
+
+    Raises
+    ------
+    RankDeficientError
+        If they have no digit that is right: where the matrix has nearly lost rank, or its factors have columns that
+        nearly depend on each other.
+    """
+    return FactorPair(_inverse(grams.left), _inverse(grams.right))
 
 
 def _inverse(gram: Array) -> Array:
-    """Inverse of a Gram matrix."""
     root, condition = inverse_cholesky(gram)
-    if not condition * machine_epsilon(gram) < 0.1:
+    if not is_traced(gram) and not condition * machine_epsilon(gram) < 0.1:
         raise RankDeficientError
     return root @ root.mT
+
+
+def tangent_of_covector(point: TwoFactorPoint, inverse_grams: FactorPair, C: Array, D: Array) -> TwoFactorTangent:
+    """The tangent vector V with V R = C and V^T L = D, which keeps them.
+
+    With A = (L^T L)^{-1} and B = (R^T R)^{-1} it has the changes
+
+        C B - L M  and  D A - R M^T,  M = A L^T C B / 2,
+
+    of which each makes half of what both can.
+    """
+    (L, R), (A, B) = point, inverse_grams
+    half = (0.5 * A) @ (L.mT @ C)
+    vector = TwoFactorTangent(point, (C - L @ half) @ B, D @ A - R @ (half @ B).mT)
+    vector.covector = FactorPair(C, D)
+    return vector
 
 
 class _TangentFields(NamedTuple):
@@ -135,10 +133,5 @@ class TwoFactorTangent(_TangentFields, MatrixTangent):
         concat, (L, R) = namespace(self.left).concat, self.point
         return LowRankMatrix(concat([self.left, L], axis=-1), concat([R, self.right], axis=-1))
 
-    @lazy_property
-    def covector(self) -> FactorPair:
-        """V R and V^T L, which are paired with the changes dL and dR of any tangent vector at the point."""
-        (L, R), (gram_left, gram_right) = self.point, self.point.grams
-        return FactorPair(
-            self.left @ gram_right + L @ (self.right.mT @ R), self.right @ gram_left + R @ (self.left.mT @ L)
-        )
+    covector: FactorPair | None = None
+    """V R and V^T L, where the vector was made of them."""

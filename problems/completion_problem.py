@@ -108,9 +108,11 @@ class CompletionProblem(ObjectiveProblem):
         embedded = FixedRank(*entries.shape, rank)
         if manifold is not None:
             m, n = embedded.shape
-            require_instance("manifold", manifold, FixedRankMatrices, f"FixedRankTwoFactors({m}, {n}, {rank})")
+            expected = f"manifold must be {embedded} or FixedRankTwoFactors({m}, {n}, {rank}), got"
+            if not isinstance(manifold, FixedRankMatrices):
+                raise TypeError(f"{expected} {type(manifold).__name__}")
             if (*manifold.shape, manifold.r) != (m, n, rank):
-                raise ValueError(f"manifold must be that of the {m} x {n} matrices of rank {rank}, got {manifold}")
+                raise ValueError(f"{expected} {manifold}")
         super().__init__(self.cost, embedded if manifold is None else manifold)
 
     def spectral_start(self) -> Any:

@@ -312,7 +312,11 @@ class ObjectiveCurve(Curve):
     def accept(self, t: float) -> ObjectiveState:
         if t not in self._trials:
             point = self._curve.point(t)
-            self._trials[t] = ObjectiveState(self._problem, point, self._problem.objective.at(point))
+            state = ObjectiveState(self._problem, point, self._problem.objective.at(point))
+            geometry = self._curve.geometry(t)
+            if geometry is not None:
+                state.__dict__["geometry"] = geometry  # what the lazy property would make anew
+            self._trials[t] = state
         return self._trials[t]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from manifolds.linalg import Array, is_array, is_same_kind, is_torch_array, kind, namespace
 from manifolds.manifold import Point
-from manifolds.objective import require_like
+from manifolds.objective import gradient_of_leaves, require_like
 from rankopt.batch.rows import first_array, map_arrays, put, take
 
 
@@ -115,11 +115,11 @@ def _by_autograd(objective: Any, points: Point, args: tuple[Any, ...]) -> tuple[
     import torch
 
     leaves: list[Any] = []
-    points = map_arrays(lambda a: a.detach().requires_grad_(True), points)
-    map_arrays(leaves.append, points)
+    variables = map_arrays(lambda a: a.detach().requires_grad_(True), points)
+    map_arrays(leaves.append, variables)
     with torch.enable_grad():
-        value = objective(points, *args)
+        value = objective(variables, *args)
         if not (is_torch_array(value) and value.requires_grad):
             raise TypeError("the costs do not depend on the points through torch operations; pass gradient=...")
         parts = iter(torch.autograd.grad(value.sum(), leaves, allow_unused=True, materialize_grads=True))
-    return value.detach(), map_arrays(lambda _: next(parts), points)
+    return value.detach(), gradient_of_leaves(points, parts)

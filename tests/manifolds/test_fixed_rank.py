@@ -301,6 +301,13 @@ def test_entries_of_many_places(k, count, dtype):
     np.testing.assert_allclose(entries, (left @ right.T)[rows, columns], rtol=0, atol=100 * np.finfo(dtype).eps)
     with pytest.raises(IndexError):
         LowRankMatrix(left, right).entries([0, 50], [0, 0])
+    message = (
+        r"rows and columns of one shape, got a matrix of shape \(50, 40\) and indices of shapes \(4,\) and \(2, 2\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        LowRankMatrix(left, right).entries([0, 0, 0, 0], [[0, 0], [0, 0]])
+    with pytest.raises(ValueError, match=r"entries needs a single matrix, .* got a matrix of shape \(1, 50, 40\)"):
+        LowRankMatrix(left[None], right[None]).entries([0], [0])
 
 
 def test_no_dense_matrix_is_formed():
@@ -322,6 +329,14 @@ def test_no_dense_matrix_is_formed():
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 40e6
+
+
+@BOTH
+def test_ambient_normal_matrices_have_variance_one_and_twice_the_rank(manifold):
+    draws = [manifold.standard_normal(seed, manifold.random_point(0)) for seed in range(400)]
+    entries = np.stack([draw.to_dense() for draw in draws])
+    assert np.mean(entries**2) == pytest.approx(1.0, abs=0.1)
+    assert np.linalg.matrix_rank(entries[0]) == 2 * R
 
 
 # --------------------------------------------------------------------------------------------------- nearest points

@@ -12,6 +12,7 @@ from manifolds import (
     TwoFactorPoint,
     TwoFactorTangent,
 )
+from rankopt import MaxIterations, minimize
 from tests.arrays import DOUBLE, KINDS, assert_close, tree
 
 M, N, R = 7, 5, 2
@@ -117,8 +118,27 @@ def test_gradient_from_factors_is_that_of_autograd(kind):
     expected = MANIFOLD.projection(x, 2 * (x.to_dense() - a))
     assert_close(ours.to_dense(), expected.to_dense(), 1000 * kind.eps)
     assert_close(MANIFOLD.euclidean_to_riemannian_gradient(x, ours), ours, 0.0)
-    recomputed = TwoFactorTangent(*ours)
-    assert_close(recomputed.covector, ours.covector, 1000 * kind.eps)
+    covectors = [MANIFOLD.at(x).covector(vector) for vector in (ours, TwoFactorTangent(*ours))]
+    assert_close(tuple(covectors[1][1:]), tuple(covectors[0][1:]), 1000 * kind.eps)
+
+
+def test_a_point_holds_its_factors_and_nothing_else():
+    """So it may change in place, and be looked at outside of a graph, before its gradient is taken."""
+    x, _ = setting()
+    minimize(lambda y: 0.5 * y.squared_norm, MANIFOLD, x, gradient=lambda y: y, stopping=MaxIterations(2))
+    MANIFOLD.check_point(x)
+    x.left[...] *= 100.0
+    assert float(x.squared_norm) == pytest.approx(np.sum(x.to_dense() ** 2))
+    assert_close(
+        MANIFOLD.projection(x, A).to_dense(), EMBEDDED.projection(EMBEDDED.nearest_point(x), A).to_dense(), 1e-12
+    )
+    z = TwoFactorPoint(*(torch.tensor(factor, requires_grad=True) for factor in x))
+    with torch.no_grad():
+        MANIFOLD.check_point(z)
+        MANIFOLD.at(z).inverse_grams  # noqa: B018  asked for, so that it might be kept
+    for times in (1, 2):
+        (0.5 * z.squared_norm).backward()
+        assert_close(z.left.grad, times * x.left @ (x.right.T @ x.right), 1e-12)
 
 
 def test_a_pair_of_factors_is_a_point():
@@ -142,11 +162,11 @@ def test_ill_conditioned_matrices_lose_the_digits_that_are_promised(kind):
         assert error < 30 * kind.eps / ratio
     x = TwoFactorPoint(kind(q * [1.0, 0.1 * kind.eps]), kind(p))
     reason = MANIFOLD.check_point(x)
-    assert (
-        "its factors have no full rank to working precision, with singular values of the matrix from 1.0e+00" in reason
-    )
-    with pytest.raises(ValueError, match="its factors have no full rank to working precision"):
+    assert "its factors have no full rank to working precision" in reason
+    assert f"with singular values of the matrix from 1.0e+00 to {0.1 * kind.eps:.1e}; use a smaller rank" in reason
+    with pytest.raises(ValueError, match="rank below 2 to working precision; use a smaller rank, or FixedRank"):
         MANIFOLD.nearest_point(LowRankMatrix(kind(q * [1.0, 4.5 * kind.eps]), kind(p)))
+    assert MANIFOLD.check_point(MANIFOLD.nearest_point(kind((q * [1.0, 20 * kind.eps]) @ p.T))) is None
     with pytest.raises(ValueError, match="the matrix has a rank below 2; use a smaller rank"):
         MANIFOLD.nearest_point(x)
     with pytest.raises(RankDeficientError):

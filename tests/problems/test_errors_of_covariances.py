@@ -167,12 +167,12 @@ CALLS = {
     "manifold by name": (
         lambda: CompletionProblem(ENTRIES, 1, manifold="two factors"),
         TypeError,
-        r"manifold must be a FixedRankMatrices such as FixedRankTwoFactors\(4, 4, 1\), got",
+        r"manifold must be FixedRank\(4, 4, 1\) or FixedRankTwoFactors\(4, 4, 1\), got str",
     ),
     "manifold of another rank": (
         lambda: CompletionProblem(ENTRIES, 1, manifold=FixedRankTwoFactors(4, 4, 2)),
         ValueError,
-        r"manifold must be that of the 4 x 4 matrices of rank 1, got FixedRankTwoFactors\(4, 4, 2\)",
+        r"manifold must be FixedRank\(4, 4, 1\) or FixedRankTwoFactors\(4, 4, 1\), got FixedRankTwoFactors\(4, 4, 2\)",
     ),
     "negative ridge": (
         lambda: CompletionProblem(ENTRIES, 1, reg=-1.0),

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from manifolds import Euclidean, GeneralizedStiefel, Grassmann, Product, RankDeficientError, Sphere, Stiefel
+from manifolds import (
+    Euclidean,
+    FixedRank,
+    FixedRankTwoFactors,
+    GeneralizedStiefel,
+    Grassmann,
+    Product,
+    RankDeficientError,
+    Sphere,
+    Stiefel,
+)
 from rankopt import (
     LBFGS,
     Armijo,
@@ -101,6 +111,23 @@ def test_autograd():
     assert len(calls) == result.ncalls
     explicit = solve(start(like=a), a)
     np.testing.assert_allclose(result.x.numpy(), explicit.x.numpy(), atol=1e-10)
+
+
+@pytest.mark.parametrize("manifold", [FixedRank(6, 5, 2), FixedRankTwoFactors(6, 5, 2)], ids=str)
+@pytest.mark.parametrize("method", ["gradient-descent", "conjugate-gradient"])
+def test_autograd_by_the_factors_of_matrices(method, manifold):
+    """As with explicit gradients, and to the nearest matrix of rank two."""
+    left, right = np.linalg.qr(RNG.standard_normal((4, 6, 4)))[0], np.linalg.qr(RNG.standard_normal((4, 5, 4)))[0]
+    a = torch.tensor((left * [3.0, 2.0, 0.5, 0.1]) @ right.mT)
+    x0 = manifold.random_point(3, like=a, batch=(4,))
+    options = {"args": (a,), "method": method}
+    result, explicit = (
+        minimize_batch(lambda x, a: 0.5 * ((x.to_dense() - a) ** 2).sum((-2, -1)), manifold, x0, **options, **given)
+        for given in ({}, {"gradient": lambda x, a: x.to_dense() - a})
+    )
+    assert bool(result.success.all())
+    np.testing.assert_allclose(result.fun.numpy(), 0.13, rtol=1e-9)
+    np.testing.assert_allclose(result.x.to_dense().numpy(), explicit.x.to_dense().numpy(), atol=1e-4)
 
 
 def test_several_batch_dimensions_and_joint_cost_and_gradient():
