@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from manifolds import QR, CholeskyQR, GeneralizedStiefel, Grassmann, Polar, Sphere, Stiefel
+from manifolds import (
+    QR,
+    CholeskyQR,
+    FixedRankTwoFactors,
+    GeneralizedStiefel,
+    Grassmann,
+    Polar,
+    Sphere,
+    Stiefel,
+    TwoFactorPoint,
+)
 from tests.arrays import spd
 
 B, M = (torch.tensor(spd(7, 20.0, seed)) for seed in (0, 1))
@@ -39,6 +49,21 @@ def test_compiled_retraction_without_graph_breaks(name):
     retraction = MANIFOLDS[name].retraction
     compiled = torch.compile(retraction, fullgraph=True, backend="aot_eager")(x, v)
     torch.testing.assert_close(compiled, retraction(x, v), rtol=0, atol=1e-13)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_steps_in_two_factors():
+    manifold = FixedRankTwoFactors(7, 6, 2)
+    x = manifold.random_point(0, torch.empty(0, dtype=torch.float64))
+    a = torch.tensor(spd(7, 20.0, 2))[:, :6]
+
+    def descend(left, right, a):
+        geometry = manifold.at(TwoFactorPoint(left, right))
+        gradient = geometry.riemannian_gradient(a)
+        return tuple(geometry.retraction(manifold.linear_combination(-0.1, gradient, 0.0, gradient)))
+
+    compiled = torch.compile(descend, fullgraph=True, backend="aot_eager")(*x, a)
+    torch.testing.assert_close(compiled, descend(*x, a), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("retraction", [CholeskyQR(), QR(), Polar()], ids=["cholesky", "qr", "polar"])

@@ -238,21 +238,6 @@ CALLS = {
         TypeError,
         "point.right and point.left must agree in library, dtype and device",
     ),
-    "nearest point of a list": (
-        lambda: MANIFOLD.nearest_point([[1.0]]),
-        TypeError,
-        "point must be an array, a LowRankMatrix or a scipy sparse matrix, got list",
-    ),
-    "nearest point of low rank": (
-        lambda: MANIFOLD.nearest_point(np.ones((M, 1)) @ np.ones((1, N))),
-        ValueError,
-        "the matrix has a rank below 2; use a smaller rank",
-    ),
-    "gradient of another shape": (
-        lambda: X.require_vector(np.ones((N, M)), "gradient"),
-        ValueError,
-        r"gradient has shape \(5, 7\), but the point has shape \(7, 5\)",
-    ),
 }
 
 
