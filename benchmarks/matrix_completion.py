@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import pymanopt
 
-from manifolds import FixedRankTwoFactors, LowRankMatrix
+from manifolds import FixedRank, FixedRankTwoFactors, LowRankMatrix
 from problems import AlternatingMinimization, CompletionProblem, MatrixCompletion, ObservedEntries
 from problems.entry_biases import Biases
 from rankopt import CostChange, GradientNorm, MaxIterations, minimize
@@ -35,14 +35,14 @@ TOLERANCE, MAX_ITERATIONS = 1e-4, 300
 ROUNDS = 2
 PYMANOPT = "pymanopt FixedRankEmbedded, ConjugateGradient"
 METHODS = {
-    "rankopt conjugate gradients": "conjugate-gradient",
-    "rankopt L-BFGS": "lbfgs",
-    "rankopt trust region": "trust-region",
-    "rankopt conjugate gradients, FixedRank": "conjugate-gradient",
-    "rankopt L-BFGS, FixedRank": "lbfgs",
-    "rankopt trust region, FixedRank": "trust-region",
-    "rankopt alternating, 2 inner steps": AlternatingMinimization(),
-    "rankopt alternating, exact": AlternatingMinimization(None),
+    "rankopt conjugate gradients": (FixedRankTwoFactors, "conjugate-gradient"),
+    "rankopt L-BFGS": (FixedRankTwoFactors, "lbfgs"),
+    "rankopt trust region": (FixedRankTwoFactors, "trust-region"),
+    "rankopt conjugate gradients, FixedRank": (FixedRank, "conjugate-gradient"),
+    "rankopt L-BFGS, FixedRank": (FixedRank, "lbfgs"),
+    "rankopt trust region, FixedRank": (FixedRank, "trust-region"),
+    "rankopt alternating, 2 inner steps": (FixedRank, AlternatingMinimization()),
+    "rankopt alternating, exact": (FixedRank, AlternatingMinimization(None)),
 }
 
 
@@ -110,9 +110,8 @@ def run(name: str, train: ObservedEntries, rank: int, reg: float):
     began = time.perf_counter()
     biases = Biases.fit(train, BIAS_REG)
     centred = train.with_values(train.values - biases.at(train.rows, train.columns))
-    two_factors = name in ("rankopt conjugate gradients", "rankopt L-BFGS", "rankopt trust region")
-    manifold = FixedRankTwoFactors(*centred.shape, rank) if two_factors else None
-    problem = CompletionProblem(centred, rank, reg, manifold)
+    representation, method = METHODS.get(name, (FixedRank, None))
+    problem = CompletionProblem(centred, rank, reg, representation(*centred.shape, rank))
     iterations, cost, matrix = None, None, np.zeros(train.shape)
     if name != "offsets only":
         start = problem.spectral_start()
@@ -123,7 +122,7 @@ def run(name: str, train: ObservedEntries, rank: int, reg: float):
             matrix, iterations = solve_by_pymanopt(problem, start, TOLERANCE * first)
         else:
             stopping = GradientNorm(relative=TOLERANCE) | CostChange() | MaxIterations(MAX_ITERATIONS)
-            result = minimize(problem, problem.manifold, start, METHODS[name], stopping=stopping)
+            result = minimize(problem, problem.manifold, start, method, stopping=stopping)
             matrix, iterations = result.x.to_dense(), result.nit
     seconds = time.perf_counter() - began
     residual = matrix[train.rows, train.columns] - centred.values

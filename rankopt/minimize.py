@@ -292,9 +292,8 @@ class Run:
         history["fun"].append(state.value)
         history["grad_norm"].append(norm)
         history["step_size"].append(step_size)
-        for entries in (self._counts(), state.measures):
-            for name, entry in entries.items():
-                history.setdefault(name, []).append(entry)
+        for name, count in (self._counts() | state.measures).items():
+            history.setdefault(name, []).append(count)
         history["time"].append(self._seconds())
         if self._best is None or state.value < self._best.value:
             self._best = state

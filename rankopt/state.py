@@ -315,7 +315,7 @@ class ObjectiveCurve(Curve):
             state = ObjectiveState(self._problem, point, self._problem.objective.at(point))
             geometry = self._curve.geometry(t)
             if geometry is not None:
-                state.__dict__["geometry"] = geometry  # what the lazy property would make anew
+                state.geometry = geometry  # which would be made anew when first asked for
             self._trials[t] = state
         return self._trials[t]
 
